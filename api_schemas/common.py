@@ -1,0 +1,68 @@
+"""Types that several routes share."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# No control characters, so that ids survive logs, CSV files and URLs; NUL cannot be stored at all.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+ItemId = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_PRINTABLE)]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+
+
+class Request(BaseModel):
+    """A body we are sent: unknown fields are mistakes worth naming."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """A body we send."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FieldProblem(Answer):
+    """One field of a request that is wrong."""
+
+    field: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem. `code` is stable; `detail` says what was wrong and what would be right."""
+
+    type: str = Field(description="URI reference that identifies the kind of problem")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["unknown_project"])
+    request_id: str
+    errors: list[FieldProblem] | None = Field(default=None, description="One entry per wrong field")
+    job: str | None = Field(default=None, description="The job to wait for, where one would help")
+
+
+class Projection(Request):
+    """A Johnson-Lindenstrauss map of the tangent features."""
+
+    dim: Annotated[int, Field(strict=True, ge=16, le=65536)] = 4096
+
+
+class KernelOptions(Request):
+    """How the tangent kernel over the window is computed."""
+
+    kind: Literal["pntk"] = "pntk"
+    ridge: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default=1e-4, description="relative to the mean diagonal of the kernel over the window"
+    )
+    window: Annotated[int, Field(strict=True, ge=1, le=50_000)] | Literal["all"] = Field(
+        default=4000, description="how many unlabeled candidates; labeled items are always in"
+    )
+    seed: Seed = 0
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+Json = dict[str, Any]

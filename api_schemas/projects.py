@@ -1,0 +1,118 @@
+"""Projects, pools and items."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from api_schemas.common import Answer, ClassName, KernelOptions, Name, Request
+from api_schemas.suggest import SuggestDefaults
+
+
+class ProjectCreate(Request):
+    """What is to be labeled, and into which classes."""
+
+    name: Name = Field(examples=["digits"])
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(
+        examples=[["cat", "dog"]]
+    )
+    kernel: KernelOptions = KernelOptions()
+    defaults: SuggestDefaults = SuggestDefaults()
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: list[str]) -> list[str]:
+        seen: set[str] = set()
+        for name in classes:
+            if name in seen:
+                raise ValueError(f"class {name!r} is given twice")
+            seen.add(name)
+        return classes
+
+
+class ItemCounts(Answer):
+    """How many items stand where. `total` counts held-out items too."""
+
+    total: int
+    unlabeled: int
+    labeled: int
+    skipped: int
+    leased: int
+    held_out: int
+
+
+class KernelStateInfo(Answer):
+    """The kernel model in force: its window, and up to which label it is current."""
+
+    id: str
+    status: str
+    window: int = Field(description="items in the window when it was prepared")
+    labeled: int
+    applied_seq: int
+    ridge: float | None = Field(description="the ridge itself, in the kernel's units")
+    jitter: float = Field(description="added to the factor's diagonal to make it positive definite")
+    changed_predictions: float | None = Field(
+        description="share of candidates whose predicted class differs from the checkpoint's"
+    )
+
+
+class Project(Answer):
+    """A project and how it stands."""
+
+    name: str
+    classes: list[str]
+    kernel: KernelOptions
+    defaults: SuggestDefaults
+    created_at: datetime
+    input_shape: list[int] | None
+    pool_version: int
+    items: int
+    labels: int
+    skips: int
+    open_suggestions: int
+    label_seq: int
+    counts: ItemCounts
+    checkpoint: str | None
+    kernel_state: KernelStateInfo | None
+    preparing: str | None = Field(description="the job that prepares the next kernel state, if one runs")
+    leave_one_out_accuracy: float | None = Field(
+        description="accuracy on each label when that label is left out, as of kernel_state.applied_seq"
+    )
+    advice: list[str]
+
+
+class ProjectList(Answer):
+    """One page of projects, by name."""
+
+    projects: list[Project]
+    next: str | None = Field(description="pass as `after` for the next page")
+
+
+class PoolAdded(Answer):
+    """What an upload added."""
+
+    added: int
+    items: int
+    input_shape: list[int]
+    pool_version: int
+    job: str | None = Field(
+        default=None, description="prepares the window anew, where a checkpoint is active"
+    )
+
+
+class Item(Answer):
+    """One item of a pool."""
+
+    item: str
+    position: int
+    state: Literal["unlabeled", "labeled", "skipped", "held_out"]
+    leased: bool
+    label: str | None
+    label_seq: int | None
+
+
+class ItemPage(Answer):
+    """One page of items, in pool order."""
+
+    items: list[Item]
+    next: int | None = Field(description="pass as `after` for the next page")

@@ -1,0 +1,108 @@
+"""Arrays and weights by content hash, in a folder or in a bucket."""
+
+import hashlib
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import numpy as np
+import numpy.typing as npt
+
+from store.errors import ArtifactCorruptError, ArtifactMissingError
+
+_CHUNK = 1 << 20
+
+
+class Artifacts:
+    """Immutable blobs named by the SHA-256 of their bytes.
+
+    Blobs in a folder are opened where they lie, memory-mapped; blobs elsewhere are fetched once into a cache
+    folder. Writing the same bytes twice is harmless, and a half-written blob is never visible.
+    """
+
+    def __init__(self, url: str, cache: Path | None = None) -> None:
+        self._fs: Any
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        protocols = self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
+        self._local = "file" in protocols
+        self._cache = cache or Path(tempfile.gettempdir()) / f"lookahead-artifacts-{os.getuid()}"
+        if self._local:
+            Path(self._root).mkdir(parents=True, exist_ok=True)
+
+    def put_file(self, source: BinaryIO) -> str:
+        """Store everything from the current position of `source`; returns the SHA-256 in hexadecimal."""
+        self._staging().mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with tempfile.NamedTemporaryFile(dir=self._staging(), delete=False) as staged:
+            try:
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    staged.write(chunk)
+                staged.flush()
+                os.fsync(staged.fileno())
+                name = digest.hexdigest()
+                self._publish(Path(staged.name), name)
+            finally:
+                Path(staged.name).unlink(missing_ok=True)
+        return name
+
+    def put_array(self, array: npt.NDArray[Any]) -> str:
+        """Store an array in NumPy's `.npy` format; returns its content hash."""
+        self._staging().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._staging()) as staged:
+            np.lib.format.write_array(staged, np.ascontiguousarray(array), allow_pickle=False)
+            staged.seek(0)
+            return self.put_file(staged)
+
+    def path(self, name: str) -> Path:
+        """A local path to the blob. Raises ArtifactMissingError."""
+        local = Path(self._address(name)) if self._local else self._cache / name
+        if local.exists():
+            return local
+        if self._local or not self._fs.exists(self._address(name)):
+            raise ArtifactMissingError(f"artifact {name} is not in the artifact storage")
+        self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = self._cache / f"{name}.{uuid.uuid4().hex}"
+        self._fs.get_file(self._address(name), str(partial))
+        verify(partial, name)
+        partial.replace(local)
+        return local
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """The array as a read-only memory map. Raises ArtifactMissingError, ArtifactCorruptError."""
+        path = self.path(name)
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise ArtifactCorruptError(f"artifact {name} is not a readable array: {error}") from error
+
+    def check(self) -> None:
+        """Raise OSError unless the storage can be listed: for readiness probes."""
+        self._fs.ls(self._root, detail=False) if self._local else self._fs.exists(self._root)
+
+    def _staging(self) -> Path:
+        # Beside the blobs, so that publishing is a rename within one file system.
+        return Path(self._root) / ".staging" if self._local else self._cache / ".staging"
+
+    def _address(self, name: str) -> str:
+        return f"{self._root}/{name[:2]}/{name}"
+
+    def _publish(self, staged: Path, name: str) -> None:
+        target = self._address(name)
+        if self._local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+        elif not self._fs.exists(target):
+            self._fs.put_file(str(staged), target)
+
+
+def verify(path: Path, name: str) -> None:
+    """Raise ArtifactCorruptError, after removing the file, unless its SHA-256 is `name`."""
+    with path.open("rb") as file:
+        arrived = hashlib.file_digest(file, "sha256").hexdigest()
+    if arrived != name:
+        path.unlink()
+        raise ArtifactCorruptError(f"artifact {name} arrived with other bytes than its name promises")

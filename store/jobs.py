@@ -1,0 +1,172 @@
+"""Jobs: created with the work they stand for, claimed once, fenced by worker and attempt."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from store.tables import Job, Json
+
+FINISHED = ("succeeded", "failed", "cancelled")
+OPEN = ("queued", "running")
+ATTEMPTS_MAX = 2
+
+
+def create(session: Session, *, kind: str, project_id: int, queue: str, arguments: Json) -> Job:
+    """A queued job; enqueue its id once this transaction has committed."""
+    job = Job(
+        id=f"job-{uuid.uuid4().hex}",
+        kind=kind,
+        project_id=project_id,
+        queue=queue,
+        arguments=arguments,
+        status="queued",
+        stage="queued",
+        attempt=0,
+        done=0,
+        total=0,
+        unit="",
+        cancel_requested=False,
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def get(session: Session, job_id: str) -> Job | None:
+    """The job as it stands in the database now."""
+    return session.get(Job, job_id, populate_existing=True)
+
+
+def claim(session: Session, job_id: str, worker: str) -> Job | None:
+    """Take a queued job for `worker`; None if it was taken, cancelled or finished before."""
+    return session.execute(
+        sa.update(Job)
+        .where(Job.id == job_id, Job.status == "queued")
+        .values(
+            status="running",
+            stage="starting",
+            worker=worker,
+            attempt=Job.attempt + 1,
+            started_at=sa.func.coalesce(Job.started_at, sa.func.now()),
+            heartbeat_at=sa.func.now(),
+        )
+        .returning(Job)
+    ).scalar_one_or_none()
+
+
+def _mine(job: Job) -> sa.ColumnElement[bool]:
+    # A worker that was given up for lost must not write over its successor.
+    return sa.and_(
+        Job.id == job.id, Job.status == "running", Job.worker == job.worker, Job.attempt == job.attempt
+    )
+
+
+def report(session: Session, job: Job, *, stage: str, done: int, total: int, unit: str) -> bool:
+    """Write progress. False when the worker should stop: cancelled, or no longer this worker's job."""
+    cancel = session.execute(
+        sa.update(Job)
+        .where(_mine(job))
+        .values(stage=stage, done=done, total=total, unit=unit, heartbeat_at=sa.func.now())
+        .returning(Job.cancel_requested)
+    ).scalar_one_or_none()
+    return cancel is False
+
+
+def finish(
+    session: Session, job: Job, status: str, *, result: Json | None = None, error: Json | None = None
+) -> bool:
+    """End a running job. False when it is no longer this worker's to end."""
+    values: dict[str, Any] = {"status": status, "stage": status, "finished_at": sa.func.now()}
+    done = session.execute(
+        sa.update(Job).where(_mine(job)).values(**values, result=result, error=error).returning(Job.id)
+    )
+    return done.scalar_one_or_none() is not None
+
+
+def request_cancel(session: Session, job_id: str) -> None:
+    """Cancel a queued job at once; ask a running one to stop at its next tile."""
+    session.execute(
+        sa.update(Job)
+        .where(Job.id == job_id, Job.status == "queued")
+        .values(status="cancelled", stage="cancelled", cancel_requested=True, finished_at=sa.func.now())
+    )
+    session.execute(
+        sa.update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True)
+    )
+
+
+def beat(session: Session, job: Job) -> None:
+    """Say that the worker still runs this job."""
+    session.execute(sa.update(Job).where(_mine(job)).values(heartbeat_at=sa.func.now()))
+
+
+def release_lost(session: Session, silent_for: timedelta) -> None:
+    """Mark as queued what silent workers were running; fail what has already cost its share of workers."""
+    lost = sa.and_(Job.status == "running", Job.heartbeat_at < sa.func.now() - silent_for)
+    session.execute(
+        sa.update(Job)
+        .where(lost, Job.attempt >= ATTEMPTS_MAX)
+        .values(
+            status="failed",
+            stage="failed",
+            finished_at=sa.func.now(),
+            error={
+                "code": "worker_lost",
+                "detail": f"the worker died while running this job, {ATTEMPTS_MAX} times in a row",
+            },
+        )
+    )
+    session.execute(
+        sa.update(Job)
+        .where(lost, Job.attempt < ATTEMPTS_MAX)
+        .values(status="queued", stage="queued", worker=None)
+    )
+
+
+def queued(session: Session, older_than: timedelta) -> list[Job]:
+    """Jobs that have waited a while: candidates for having been dropped by the queue."""
+    return list(
+        session.scalars(
+            sa.select(Job)
+            .where(Job.status == "queued", Job.created_at < sa.func.now() - older_than)
+            .order_by(Job.created_at)
+            .limit(1000)
+        )
+    )
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """How many queued jobs of the same queue are ahead; None unless it is queued."""
+    if job.status != "queued":
+        return None
+    ahead = sa.select(sa.func.count()).where(
+        Job.status == "queued", Job.queue == job.queue, Job.created_at < job.created_at
+    )
+    return session.execute(ahead).scalar_one()
+
+
+def open_of_kind(session: Session, project_id: int, kind: str) -> Job | None:
+    """The newest unfinished job of a kind, if any."""
+    return session.scalars(
+        sa.select(Job)
+        .where(Job.project_id == project_id, Job.kind == kind, Job.status.in_(OPEN))
+        .order_by(Job.created_at.desc())
+        .limit(1)
+    ).first()
+
+
+def page(
+    session: Session, *, project_id: int | None, status: str | None, before: datetime | None, limit: int
+) -> list[Job]:
+    """Jobs, newest first."""
+    query = sa.select(Job).order_by(Job.created_at.desc(), Job.id).limit(limit)
+    if project_id is not None:
+        query = query.where(Job.project_id == project_id)
+    if status is not None:
+        query = query.where(Job.status == status)
+    if before is not None:
+        query = query.where(Job.created_at < before)
+    return list(session.scalars(query))

@@ -1,0 +1,188 @@
+"""Pools: items with external ids, and their inputs as rows of array artifacts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from store.artifacts import Artifacts
+from store.tables import Item, PoolChunk, Project, Suggestion
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many items stand where."""
+
+    items: int
+    held_out: int
+    labeled: int
+    skipped: int
+    leased: int
+
+
+def insert_items(
+    session: Session, project_id: int, start: int, ids: Sequence[str], *, held_out: bool
+) -> list[str]:
+    """Add items at positions start, start + 1, ...; returns ids that are taken already (then add nothing)."""
+    wanted = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.Text))
+    taken = session.scalars(
+        sa.select(Item.external_id)
+        .where(Item.project_id == project_id, Item.external_id == sa.any_(wanted))
+        .order_by(Item.position)
+        .limit(10)
+    ).all()
+    if taken:
+        return list(taken)
+    rows = sa.func.unnest(wanted).table_valued(
+        sa.column("external_id", sa.Text), with_ordinality="place", name="rows"
+    )
+    session.execute(
+        sa.insert(Item).from_select(
+            ["project_id", "position", "external_id", "held_out"],
+            sa.select(
+                sa.literal(project_id),
+                sa.literal(start) + sa.cast(rows.c.place, sa.Integer) - 1,
+                rows.c.external_id,
+                sa.literal(held_out),
+            ),
+        )
+    )
+    return []
+
+
+def positions(session: Session, project_id: int, ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    """External id -> (position, held out), for the ids that exist."""
+    rows = session.execute(
+        sa.select(Item.external_id, Item.position, Item.held_out).where(
+            Item.project_id == project_id,
+            Item.external_id == sa.any_(sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.Text))),
+        )
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+def external_ids(session: Session, project_id: int, at: Sequence[int]) -> dict[int, str]:
+    """Position -> external id."""
+    rows = session.execute(
+        sa.select(Item.position, Item.external_id).where(
+            Item.project_id == project_id,
+            Item.position == sa.any_(sa.bindparam("at", list(at), type_=sa.ARRAY(sa.Integer))),
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def counts(session: Session, project_id: int) -> Counts:
+    """One pass over the project's items, and its open leases."""
+    row = session.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.count().filter(Item.held_out),
+            sa.func.count(Item.label),
+            sa.func.count().filter(Item.skipped),
+        ).where(Item.project_id == project_id)
+    ).one()
+    leased = session.execute(
+        sa.select(sa.func.count(sa.distinct(Suggestion.item_position))).where(open_lease(project_id))
+    ).scalar_one()
+    return Counts(row[0], row[1], row[2], row[3], leased)
+
+
+def open_lease(project_id: int) -> sa.ColumnElement[bool]:
+    """Condition: a suggestion that somebody still holds."""
+    return sa.and_(
+        Suggestion.project_id == project_id,
+        Suggestion.lease_until > sa.func.now(),
+        Suggestion.resolved_seq.is_(None),
+    )
+
+
+def unlabeled_positions(session: Session, project_id: int) -> list[int]:
+    """Positions of all items that may be suggested, in pool order."""
+    return list(
+        session.scalars(
+            sa.select(Item.position)
+            .where(
+                Item.project_id == project_id,
+                Item.held_out.is_(False),
+                Item.label.is_(None),
+                Item.skipped.is_(False),
+            )
+            .order_by(Item.position)
+        )
+    )
+
+
+_STATES: dict[str, sa.ColumnElement[bool]] = {
+    "unlabeled": sa.and_(Item.label.is_(None), Item.skipped.is_(False), Item.held_out.is_(False)),
+    "labeled": Item.label.is_not(None),
+    "skipped": Item.skipped.is_(True),
+    "held_out": Item.held_out.is_(True),
+}
+
+
+def page(
+    session: Session, project_id: int, *, state: str | None, after: int, limit: int
+) -> list[tuple[Item, bool]]:
+    """Items past position `after` with whether each is leased, in pool order."""
+    leased = sa.exists().where(open_lease(project_id), Suggestion.item_position == Item.position)
+    query = (
+        sa.select(Item, leased.label("leased"))
+        .where(Item.project_id == project_id, Item.position > after)
+        .order_by(Item.position)
+        .limit(limit)
+    )
+    if state == "leased":
+        query = query.where(leased)
+    elif state is not None:
+        query = query.where(_STATES[state])
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def lock(session: Session, name: str) -> Project | None:
+    """The project, its row locked until commit."""
+    return session.scalars(
+        sa.select(Project).where(Project.name == name).with_for_update(key_share=True)
+    ).first()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where a run of items has its inputs."""
+
+    start: int
+    count: int
+    artifact: str
+
+
+def chunks(session: Session, project_id: int) -> list[Chunk]:
+    """All uploads of a pool, in order."""
+    rows = session.scalars(
+        sa.select(PoolChunk).where(PoolChunk.project_id == project_id).order_by(PoolChunk.start)
+    )
+    return [Chunk(row.start, row.count, row.artifact) for row in rows]
+
+
+def read_inputs(artifacts: Artifacts, parts: Sequence[Chunk], at: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """The inputs of the items at these positions, in that order: (len(at), ...).
+
+    Raises ArtifactMissingError.
+    """
+    starts = np.array([part.start for part in parts], dtype=np.int64)
+    which = np.searchsorted(starts, at, side="right") - 1
+    gathered: npt.NDArray[Any] | None = None
+    for index in np.unique(which):
+        array = artifacts.array(parts[index].artifact)
+        rows = np.flatnonzero(which == index)
+        if gathered is None:
+            # Uploads of one pool may differ in precision: keep the finest.
+            dtype = np.result_type(*(artifacts.array(parts[k].artifact).dtype for k in np.unique(which)))
+            gathered = np.empty((len(at), *array.shape[1:]), dtype=dtype)
+        gathered[rows] = array[at[rows] - starts[index]]
+    if gathered is None:
+        raise ValueError("no item asked for")
+    return gathered

@@ -1,0 +1,102 @@
+"""Kernel states: Gram panels as artifacts, factor rows in Postgres, `applied_seq`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from store.errors import StaleStateError
+from store.tables import FactorRow, KernelPanel, KernelState
+
+Row = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """One factor row as read: the item it stands for and its entries."""
+
+    item_position: int
+    row: Row
+
+
+def get(session: Session, state_id: int) -> KernelState | None:
+    """The kernel state as it stands in the database now."""
+    return session.get(KernelState, state_id, populate_existing=True)
+
+
+def panels(session: Session, state_id: int) -> list[KernelPanel]:
+    """The finished row panels, in order."""
+    return list(
+        session.scalars(
+            sa.select(KernelPanel).where(KernelPanel.state_id == state_id).order_by(KernelPanel.row_start)
+        )
+    )
+
+
+def factor_rows(session: Session, state_id: int, *, start: int, stop: int) -> list[StoredRow]:
+    """Rows [start, stop) in force."""
+    rows = session.execute(
+        sa.select(FactorRow.item_position, FactorRow.row)
+        .distinct(FactorRow.position)
+        .where(FactorRow.state_id == state_id, FactorRow.position >= start, FactorRow.position < stop)
+        .order_by(FactorRow.position, FactorRow.revision.desc())
+    )
+    return [StoredRow(item, np.frombuffer(row, dtype="<f8")) for item, row in rows]
+
+
+@dataclass(frozen=True)
+class Advance:
+    """What catching up changed: rows from `start` on, complete up to `applied_seq`."""
+
+    expected_seq: int
+    expected_revision: int
+    applied_seq: int
+    revision: int
+    labeled_count: int
+    start: int
+    items: Sequence[int]
+    rows: Sequence[Row]
+    leave_one_out_accuracy: float | None
+    changed_predictions: float | None
+
+
+def advance(session: Session, state_id: int, change: Advance) -> None:
+    """Append factor rows and move `applied_seq`, in the caller's transaction.
+
+    Raises StaleStateError when another worker was first: nothing is written then.
+    """
+    moved = session.execute(
+        sa.update(KernelState)
+        .where(
+            KernelState.id == state_id,
+            KernelState.applied_seq == change.expected_seq,
+            KernelState.revision == change.expected_revision,
+        )
+        .values(
+            applied_seq=change.applied_seq,
+            revision=change.revision,
+            labeled_count=change.labeled_count,
+            leave_one_out_accuracy=change.leave_one_out_accuracy,
+            changed_predictions=change.changed_predictions,
+        )
+        .returning(KernelState.id)
+    ).scalar_one_or_none()
+    if moved is None:
+        raise StaleStateError(f"kernel state {state_id} has moved past label {change.expected_seq}")
+    if change.rows:
+        session.execute(
+            sa.insert(FactorRow),
+            [
+                {
+                    "state_id": state_id,
+                    "position": change.start + offset,
+                    "revision": change.revision,
+                    "item_position": item,
+                    "row": np.ascontiguousarray(row, dtype="<f8").tobytes(),
+                }
+                for offset, (item, row) in enumerate(zip(change.items, change.rows, strict=True))
+            ],
+        )

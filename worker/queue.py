@@ -1,0 +1,81 @@
+"""The queue: names, enqueue by job id, and the signal that a job has ended. No torch, no store.
+
+Everything here may be lost with Redis at any time: jobs live in Postgres and are enqueued again from there.
+"""
+
+import time
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+BULK = "bulk"
+INTERACTIVE = "interactive"
+QUEUES = (BULK, INTERACTIVE)
+FUNCTION = "worker.jobs.run"
+
+# RQ's own limit; jobs stop themselves between tiles long before, and Postgres decides about retries.
+_TIMEOUT_SECONDS = {BULK: 24 * 3600, INTERACTIVE: 3600}
+_SIGNAL_KEPT_SECONDS = 60
+
+
+def connect(url: str) -> Redis:
+    """A client with timeouts that a blocking read of the queue can live with."""
+    return Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True, health_check_interval=30)
+
+
+def queue(redis: Redis, name: str) -> Queue:
+    """One of the two queues, with JSON payloads: nothing is ever unpickled."""
+    return Queue(name, connection=redis, serializer=JSONSerializer, default_timeout=_TIMEOUT_SECONDS[name])
+
+
+def enqueue(redis: Redis, name: str, job_id: str, attempt: int = 0) -> None:
+    """Tell the workers of a queue that a job is there. Call after the job's row is committed."""
+    queue(redis, name).enqueue_call(
+        FUNCTION,
+        args=(job_id,),
+        job_id=_queue_id(job_id, attempt),
+        result_ttl=0,
+        failure_ttl=60,
+        ttl=24 * 3600,
+    )
+
+
+def is_waiting(redis: Redis, job_id: str, attempt: int = 0) -> bool:
+    """Whether the queue still knows of a job."""
+    return bool(Job.exists(_queue_id(job_id, attempt), connection=redis))
+
+
+def _queue_id(job_id: str, attempt: int) -> str:
+    # A name per attempt: what the queue remembers of a dead worker's attempt must not touch the next one.
+    return f"{job_id}-{attempt}"
+
+
+def signal_end(redis: Redis, job_id: str) -> None:
+    """Wake whoever waits for the job. Only a hint: the outcome is in Postgres."""
+    key = _signal_key(job_id)
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.rpush(key, b"1")
+    pipeline.expire(key, _SIGNAL_KEPT_SECONDS)
+    pipeline.execute()
+
+
+def wait_for_end(redis: Redis, job_id: str, seconds: float) -> bool:
+    """Wait until the job signals its end, at most `seconds`. False if it did not, or if Redis failed."""
+    key = _signal_key(job_id)
+    try:
+        if redis.blpop([key], timeout=max(seconds, 0.01)) is None:
+            return False
+        # More than one request may wait for the same job: leave the mark for the next one.
+        redis.rpush(key, b"1")
+        redis.expire(key, _SIGNAL_KEPT_SECONDS)
+    except RedisError:
+        time.sleep(min(seconds, 0.2))
+        return False
+    return True
+
+
+def _signal_key(job_id: str) -> str:
+    return f"lookahead:end:{job_id}"
