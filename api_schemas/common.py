@@ -45,12 +45,6 @@ class Problem(BaseModel):
     job: str | None = Field(default=None, description="The job to wait for, where one would help")
 
 
-class Projection(Request):
-    """A Johnson-Lindenstrauss map of the tangent features."""
-
-    dim: Annotated[int, Field(strict=True, ge=16, le=65536)] = 4096
-
-
 class KernelOptions(Request):
     """How the tangent kernel over the window is computed."""
 

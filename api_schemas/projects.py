@@ -30,17 +30,6 @@ class ProjectCreate(Request):
         return classes
 
 
-class ItemCounts(Answer):
-    """How many items stand where. `total` counts held-out items too."""
-
-    total: int
-    unlabeled: int
-    labeled: int
-    skipped: int
-    leased: int
-    held_out: int
-
-
 class KernelStateInfo(Answer):
     """The kernel model in force: its window, and up to which label it is current."""
 
@@ -66,12 +55,13 @@ class Project(Answer):
     created_at: datetime
     input_shape: list[int] | None
     pool_version: int
-    items: int
-    labels: int
-    skips: int
-    open_suggestions: int
-    label_seq: int
-    counts: ItemCounts
+    items: int = Field(description="all items, held-out ones among them")
+    labels: int = Field(description="items that carry a label")
+    skips: int = Field(description="items that are skipped")
+    unlabeled: int = Field(description="items that may be suggested")
+    held_out: int = Field(description="items that are predicted and never suggested")
+    open_suggestions: int = Field(description="items that an annotator holds")
+    label_seq: int = Field(description="the label log's last sequence number")
     checkpoint: str | None
     kernel_state: KernelStateInfo | None
     preparing: str | None = Field(description="the job that prepares the next kernel state, if one runs")

@@ -76,8 +76,8 @@ class Suggestion(Answer):
     item: str
     rank: int
     score: float = Field(description="the acquisition function's value; larger is more useful")
-    predicted: str
-    confidence: float = Field(description="softmax probability of the predicted class")
+    predicted: str | None = Field(description="null where no checkpoint is active")
+    confidence: float | None = Field(description="softmax probability of the predicted class")
     why: list[Change]
 
 
