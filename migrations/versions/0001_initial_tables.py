@@ -1,4 +1,4 @@
-"""initial tables"""
+"""Initial tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,12 +35,6 @@ def upgrade() -> None:
         sa.Column("input_shape", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("active_state_id", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["active_state_id"],
-            ["kernel_states.id"],
-            name="fk_projects_active_state_id_kernel_states",
-            use_alter=True,
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
         sa.UniqueConstraint("name", name=op.f("uq_projects_name")),
     )
