@@ -15,3 +15,7 @@ class ArtifactCorruptError(StoreError):
 
 class StaleStateError(StoreError):
     """Another worker advanced the kernel state in between; synchronise and compute again."""
+
+
+class LeasedMeanwhileError(StoreError):
+    """Another worker handed out one of the items first; choose again without them."""

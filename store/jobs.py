@@ -86,6 +86,20 @@ def finish(
     return done.scalar_one_or_none() is not None
 
 
+def note(session: Session, job: Job, more: Json) -> None:
+    """Add to a running job's arguments what its next attempt should know."""
+    session.execute(sa.update(Job).where(_mine(job)).values(arguments=Job.arguments.op("||")(more)))
+
+
+def put_back(session: Session, job: Job) -> None:
+    """Queue a running job again as if this attempt had not been: its worker is shutting down in order."""
+    session.execute(
+        sa.update(Job)
+        .where(_mine(job))
+        .values(status="queued", stage="queued", worker=None, attempt=Job.attempt - 1)
+    )
+
+
 def request_cancel(session: Session, job_id: str) -> None:
     """Cancel a queued job at once; ask a running one to stop at its next tile."""
     session.execute(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from store.errors import StaleStateError
-from store.tables import FactorRow, KernelPanel, KernelState
+from store.tables import FactorRow, KernelPanel, KernelState, Project
 
 Row = npt.NDArray[np.float64]
 
@@ -86,17 +86,55 @@ def advance(session: Session, state_id: int, change: Advance) -> None:
     ).scalar_one_or_none()
     if moved is None:
         raise StaleStateError(f"kernel state {state_id} has moved past label {change.expected_seq}")
-    if change.rows:
-        session.execute(
-            sa.insert(FactorRow),
-            [
-                {
-                    "state_id": state_id,
-                    "position": change.start + offset,
-                    "revision": change.revision,
-                    "item_position": item,
-                    "row": np.ascontiguousarray(row, dtype="<f8").tobytes(),
-                }
-                for offset, (item, row) in enumerate(zip(change.items, change.rows, strict=True))
-            ],
+    insert_rows(
+        session,
+        state_id,
+        start=change.start,
+        revision=change.revision,
+        items=change.items,
+        rows=change.rows,
+    )
+
+
+def insert_rows(
+    session: Session,
+    state_id: int,
+    *,
+    start: int,
+    revision: int,
+    items: Sequence[int],
+    rows: Sequence[Row],
+) -> None:
+    """Append factor rows from position `start` on."""
+    if not rows:
+        return
+    session.execute(
+        sa.insert(FactorRow),
+        [
+            {
+                "state_id": state_id,
+                "position": start + offset,
+                "revision": revision,
+                "item_position": item,
+                "row": np.ascontiguousarray(row, dtype="<f8").tobytes(),
+            }
+            for offset, (item, row) in enumerate(zip(items, rows, strict=True))
+        ],
+    )
+
+
+def activate(session: Session, project_id: int, state_id: int) -> None:
+    """Make a ready state the project's own; the one before it is superseded."""
+    session.execute(
+        sa.update(KernelState)
+        .where(
+            KernelState.project_id == project_id, KernelState.id != state_id, KernelState.status == "ready"
         )
+        .values(status="superseded")
+    )
+    session.execute(sa.update(Project).where(Project.id == project_id).values(active_state_id=state_id))
+
+
+def public_id(state_id: int) -> str:
+    """The name a kernel state goes by outside."""
+    return f"kernel-{state_id}"

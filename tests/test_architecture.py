@@ -22,7 +22,9 @@ def test_tool_is_content(command: list[str]) -> None:
 
 
 def test_files_stay_short() -> None:
-    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     lengths = {
         name: len((ROOT / name).read_text().splitlines())
         for name in tracked.stdout.split()

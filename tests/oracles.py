@@ -1,0 +1,118 @@
+"""Slow and obviously right: what every fast path is compared with, in float64 and from first principles."""
+
+import math
+
+import torch
+from torch import nn
+
+Tensor = torch.Tensor
+
+
+def gradient_features(module: nn.Module, x: Tensor) -> Tensor:
+    """∇θ Σ_c f_c(x)/√C of each item, one backward pass each: (N, P)."""
+    module = module.eval().requires_grad_(True)
+    rows = []
+    for item in x:
+        outputs = module(item[None])[0]
+        scalar = outputs.sum() / math.sqrt(len(outputs))
+        gradients = torch.autograd.grad(scalar, list(module.parameters()))
+        rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    return torch.stack(rows).detach()
+
+
+def gram(module: nn.Module, x: Tensor) -> Tensor:
+    """The pseudo-NTK over x, (N, N)."""
+    features = gradient_features(module, x)
+    return features @ features.mT
+
+
+def refit(K: Tensor, f0: Tensor, ridge: float, labeled: list[int], labels: list[int]) -> Tensor:
+    """f of all N items after fitting these labels from scratch [LA eq. 11]."""
+    if not labeled:
+        return f0.clone()
+    A = K[labeled][:, labeled] + ridge * torch.eye(len(labeled), dtype=K.dtype)
+    Y = torch.eye(f0.shape[1], dtype=K.dtype)[labels]
+    fitted: Tensor = f0 + K[:, labeled] @ torch.linalg.inv(A) @ (Y - f0[labeled])
+    return fitted
+
+
+def covariance(K: Tensor, ridge: float, labeled: list[int]) -> Tensor:
+    """S of all N items, by a dense inverse."""
+    if not labeled:
+        return K.clone()
+    A = K[labeled][:, labeled] + ridge * torch.eye(len(labeled), dtype=K.dtype)
+    posterior: Tensor = K - K[:, labeled] @ torch.linalg.inv(A) @ K[labeled]
+    return posterior
+
+
+def mlmoc(
+    K: Tensor,
+    f0: Tensor,
+    ridge: float,
+    labeled: list[int],
+    labels: list[int],
+    candidates: list[int],
+    *,
+    network: bool = False,
+) -> Tensor:
+    """MLMOC of every candidate, each by refitting with its pseudo-label [LA eq. 13]."""
+    now = refit(K, f0, ridge, labeled, labels)
+    reference = f0 if network else now
+    scores = []
+    for candidate in candidates:
+        pseudo = int(reference[candidate].argmax())
+        then = refit(K, f0, ridge, [*labeled, candidate], [*labels, pseudo])
+        scores.append((then - reference)[candidates].norm(dim=1).sum())
+    return torch.stack(scores)
+
+
+def greedy_mlmoc(
+    K: Tensor,
+    f0: Tensor,
+    ridge: float,
+    labeled: list[int],
+    labels: list[int],
+    candidates: list[int],
+    count: int,
+    *,
+    network: bool = False,
+) -> tuple[list[int], list[float]]:
+    """Pick, label with the pseudo-label, refit, pick again: window indices and scores."""
+    labeled, labels, candidates = list(labeled), list(labels), list(candidates)
+    picks, scores = [], []
+    for _ in range(count):
+        values = mlmoc(K, f0, ridge, labeled, labels, candidates, network=network)
+        best = candidates[int(values.argmax())]
+        reference = f0 if network else refit(K, f0, ridge, labeled, labels)
+        picks.append(best)
+        scores.append(float(values.max()))
+        labels.append(int(reference[best].argmax()))
+        labeled.append(best)
+        candidates.remove(best)
+    return picks, scores
+
+
+def leave_one_out(K: Tensor, f0: Tensor, ridge: float, labeled: list[int], labels: list[int]) -> Tensor:
+    """Each labeled item's outputs when the model is fitted without it, (n, C)."""
+    rows = []
+    for k, item in enumerate(labeled):
+        rest, rest_labels = labeled[:k] + labeled[k + 1 :], labels[:k] + labels[k + 1 :]
+        rows.append(refit(K, f0, ridge, rest, rest_labels)[item])
+    return torch.stack(rows)
+
+
+def entropy(outputs: list[float]) -> float:
+    """Entropy of the softmax, in nats."""
+    total = sum(math.exp(o) for o in outputs)
+    return -sum(math.exp(o) / total * math.log(math.exp(o) / total) for o in outputs)
+
+
+def margin(outputs: list[float]) -> float:
+    """Minus the gap between the two largest."""
+    best, second = sorted(outputs, reverse=True)[:2]
+    return second - best
+
+
+def least_confidence(outputs: list[float]) -> float:
+    """One minus the largest softmax probability."""
+    return 1 - math.exp(max(outputs)) / sum(math.exp(o) for o in outputs)

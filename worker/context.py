@@ -1,0 +1,43 @@
+"""What every job works with, made once per worker process."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from redis import Redis
+
+from store.artifacts import Artifacts
+from store.database import Sessions
+
+if TYPE_CHECKING:
+    from worker.live import LiveStates
+
+
+@dataclass
+class Context:
+    """Connections, the compute device and the live states of this process."""
+
+    sessions: Sessions
+    redis: Redis
+    artifacts: Artifacts
+    device: torch.device
+    live: "LiveStates"
+    name: str
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+_current: Context | None = None
+
+
+def install(context: Context) -> None:
+    """Make this the context of jobs that the queue calls by name."""
+    global _current
+    _current = context
+
+
+def current() -> Context:
+    """The installed context."""
+    if _current is None:
+        raise RuntimeError("no worker context: start jobs through worker.main")
+    return _current

@@ -1,0 +1,77 @@
+"""From stored arrays to a posterior on the device."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ntk.factor import Factor
+from ntk.posterior import Posterior
+
+from store.tables import KernelPanel
+from worker.context import Context
+
+# Kernel option `dtype` -> the precision in which Gram panels are kept.
+STORED: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+def assemble(context: Context, panels: Sequence[KernelPanel]) -> torch.Tensor:
+    """The symmetric Gram matrix (N, N) from its lower row panels, on the device."""
+    size = panels[-1].row_stop
+    matrix: torch.Tensor | None = None
+    for panel in panels:
+        block = torch.from_numpy(context.artifacts.array(panel.artifact)[:])
+        if matrix is None:
+            matrix = torch.empty((size, size), dtype=block.dtype, device=context.device)
+        block = block.to(context.device)
+        matrix[panel.row_start : panel.row_stop, : panel.row_stop] = block
+        matrix[: panel.row_start, panel.row_start : panel.row_stop] = block[:, : panel.row_start].mT
+    assert matrix is not None
+    return matrix
+
+
+def posterior(
+    context: Context,
+    kernel: torch.Tensor,
+    outputs: torch.Tensor,
+    ridge: float,
+    *,
+    labeled: Sequence[int],
+    classes: Sequence[int],
+    candidates: Sequence[int],
+    factor: Factor | None = None,
+) -> Posterior:
+    """The kernel model with these window indices labeled, in factor order."""
+
+    def indices(values: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(list(values), dtype=torch.long, device=context.device)
+
+    return Posterior(
+        kernel,
+        outputs.to(context.device),
+        ridge,
+        labeled=indices(labeled),
+        labels=indices(classes),
+        candidates=indices(candidates),
+        factor=factor,
+    )
+
+
+def accuracy(model: Posterior) -> float | None:
+    """Leave-one-out accuracy, or None before the first label."""
+    value = model.leave_one_out_accuracy()
+    return None if math.isnan(value) else value
+
+
+def changed_predictions(model: Posterior, outputs: torch.Tensor) -> float | None:
+    """Share of candidates whose predicted class differs from the checkpoint's `outputs` (N, C)."""
+    if model.m == 0:
+        return None
+    before = outputs[model.candidates].argmax(dim=1)
+    return float((model.candidate_outputs.argmax(dim=1) != before).double().mean())
+
+
+def to_list(values: torch.Tensor) -> list[Any]:
+    """A tensor as plain Python numbers."""
+    numbers: list[Any] = values.detach().cpu().tolist()
+    return numbers

@@ -1,0 +1,80 @@
+"""A worker process: RQ's worker, without fork, so that CUDA and the warm posteriors stay."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from types import FrameType
+
+import torch
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from store.artifacts import Artifacts
+from store.database import connect
+from worker import context, maintenance, queue
+from worker.live import LiveStates
+from worker.settings import WorkerSettings
+
+log = logging.getLogger("worker")
+
+
+class Worker(SimpleWorker):
+    """RQ's in-process worker; a request to stop also reaches the job that runs, between its tiles."""
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """First signal: finish or put back what runs, then end."""
+        context.current().stopping.set()
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+
+def make_context(settings: WorkerSettings) -> context.Context:
+    """Connections and device of this process; nothing is opened before the first job."""
+    wanted = settings.lookahead_device
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+    if settings.lookahead_threads is not None:
+        torch.set_num_threads(settings.lookahead_threads)
+    return context.Context(
+        sessions=connect(settings.database_url),
+        redis=queue.connect(settings.redis_url),
+        artifacts=Artifacts(settings.artifacts_url),
+        device=device,
+        live=LiveStates(settings.lookahead_live_bytes),
+        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m worker --queues interactive`: work until told to stop."""
+    parser = argparse.ArgumentParser(prog="lookahead worker", description=main.__doc__)
+    parser.add_argument(
+        "--queues", default=",".join(queue.QUEUES), help="comma-separated, in order of preference"
+    )
+    parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
+    options = parser.parse_args(arguments)
+    names = options.queues.split(",")
+    if unknown := set(names) - set(queue.QUEUES):
+        parser.error(f"there is no queue {sorted(unknown)[0]!r}: there are {', '.join(queue.QUEUES)}")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    made = make_context(WorkerSettings())
+    context.install(made)
+    maintenance.start(made)
+    worker = Worker(
+        [queue.queue(made.redis, name) for name in names],
+        connection=made.redis,
+        name=made.name,
+        serializer=JSONSerializer,
+        worker_ttl=60,
+        log_job_description=False,
+    )
+    log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
+    worker.work(burst=options.burst, logging_level="WARNING")
+    made.stopping.set()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Predictions after every label so far: the linearized model's outputs, or the checkpoint's own."""
+
+import torch
+
+from store import jobs, pools, states
+from store.tables import Job, Json, Project
+from worker.catch_up import retried, synchronised
+from worker.context import Context
+from worker.errors import CancelledError
+from worker.gram import to_list
+from worker.live import Live
+from worker.progress import Reporter
+
+
+def predict(context: Context, job: Job, reporter: Reporter) -> Json | None:
+    """Outputs (q, C) of the items at `arguments.items`, in that order."""
+    return retried(lambda: _attempt(context, job))
+
+
+def _attempt(context: Context, job: Job) -> None:
+    wanted: list[int] = job.arguments["items"]
+    source: str = job.arguments["source"]
+    with synchronised(context, job.project_id) as (live, change):
+        outputs = _outputs(context, live, wanted, source)
+        with context.sessions.begin() as session:
+            if change is not None:
+                states.advance(session, live.state_id, change)
+            names = pools.external_ids(session, job.project_id, wanted)
+            classes = session.get_one(Project, job.project_id).classes
+            result: Json = {
+                "label_seq": live.applied_seq,
+                "source": source,
+                "checkpoint": live.checkpoint,
+                "kernel": states.public_id(live.state_id),
+                "predictions": [
+                    {"item": names[position], "outputs": row, "predicted": classes[best]}
+                    for position, row, best in zip(
+                        wanted, to_list(outputs), to_list(outputs.argmax(dim=1)), strict=True
+                    )
+                ],
+            }
+            if not jobs.finish(session, job, "succeeded", result=result):
+                raise CancelledError
+
+
+def _outputs(context: Context, live: Live, wanted: list[int], source: str) -> torch.Tensor:
+    inside = [k for k, position in enumerate(wanted) if position in live.index]
+    outside = [k for k, position in enumerate(wanted) if position not in live.index]
+    classes = live.outputs.shape[1]
+    result = torch.empty((len(wanted), classes), dtype=torch.float64, device=live.outputs.device)
+    if inside:
+        indices = torch.tensor([live.index[wanted[k]] for k in inside], device=live.outputs.device)
+        result[inside] = live.outputs[indices] if source == "network" else live.posterior.outputs_of(indices)
+    if outside:
+        result[outside] = _outside(context, live, [wanted[k] for k in outside], source)
+    return result
+
+
+def _outside(context: Context, live: Live, positions: list[int], source: str) -> torch.Tensor:
+    """Outputs of items that the window does not hold: their kernel with the labeled items is computed."""
+    inputs = live.inputs_of(context, positions)
+    network = live.engine.outputs(inputs)
+    if source == "network" or live.posterior.n == 0:
+        return network
+    labeled = [live.positions[index] for index in to_list(live.posterior.labeled)]
+    cross = live.engine.cross(inputs, live.inputs_of(context, labeled))
+    return live.posterior.outputs_outside(cross, network)

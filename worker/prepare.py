@@ -1,0 +1,192 @@
+"""Prepare a kernel state: draw the window, compute outputs and Gram panels, factor, activate.
+
+Every finished panel is an artifact with a row of its own: a job that was interrupted goes on from there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+import torch
+from ntk.kernels import KernelEngine, tile_plan
+
+from store import jobs, labels, pools, states
+from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
+from worker import gram, window
+from worker.checkpoints import load
+from worker.context import Context
+from worker.errors import CancelledError, JobError
+from worker.progress import Reporter
+
+PANEL_ROWS = 512
+_ROWS_PER_INSERT = 256
+
+
+@dataclass
+class _Plan:
+    """What the first transaction read."""
+
+    state_id: int
+    checkpoint: Checkpoint
+    options: Json
+    positions: window.Positions
+    labels: dict[int, int]
+    chunks: list[pools.Chunk]
+    finished: dict[int, str]
+
+
+def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
+    """Run the job; the state is active in the same transaction that ends it."""
+    plan = _plan(context, job)
+    if plan is None:
+        return {"kernel": None, "window": 0, "labeled": 0, "reason": "the pool is empty: upload items"}
+    engine = open_engine(context, plan.checkpoint, plan.options)
+    inputs = read_inputs(context, plan.chunks, plan.positions)
+    outputs = _outputs(context, engine, inputs, reporter)
+    _panels(context, plan, engine, inputs, reporter)
+    return _activate(context, job, plan, outputs, reporter)
+
+
+def _plan(context: Context, job: Job) -> _Plan | None:
+    options: Json = job.arguments["kernel"]
+    with context.sessions.begin() as session:
+        checkpoint = session.get_one(Checkpoint, job.arguments["checkpoint_id"])
+        state = session.get(KernelState, job.arguments.get("state_id", 0))
+        if state is None:
+            label_seq, positions = window.draw(
+                session, job.project_id, options["window"], int(options["seed"])
+            )
+            if len(positions) == 0:
+                return None
+            project = session.get_one(Project, job.project_id)
+            state = KernelState(
+                project_id=job.project_id,
+                checkpoint_id=checkpoint.id,
+                options=options,
+                status="preparing",
+                pool_version=project.pool_version,
+                base_seq=label_seq,
+                applied_seq=label_seq,
+                window=context.artifacts.put_array(positions),
+            )
+            session.add(state)
+            session.flush()
+            jobs.note(session, job, {"state_id": state.id})
+        positions = np.asarray(context.artifacts.array(state.window))
+        _, touched = labels.touched(session, job.project_id, 0)
+        return _Plan(
+            state_id=state.id,
+            checkpoint=checkpoint,
+            options=options,
+            positions=positions,
+            labels={item.position: item.label for item in touched if item.label is not None},
+            chunks=pools.chunks(session, job.project_id),
+            finished={panel.row_start: panel.artifact for panel in states.panels(session, state.id)},
+        )
+
+
+def open_engine(context: Context, checkpoint: Checkpoint, options: Json) -> KernelEngine:
+    """The engine over the checkpoint's network. Raises CheckpointError, ArtifactMissingError."""
+    dtype = torch.float64 if options["dtype"] == "float64" else torch.float32
+    module = load(checkpoint.architecture, checkpoint.options, context.artifacts.path(checkpoint.weights))
+    return KernelEngine(module, dtype=dtype, device=context.device)
+
+
+def read_inputs(
+    context: Context, chunks: list[pools.Chunk], positions: npt.NDArray[np.int64]
+) -> torch.Tensor:
+    """Inputs of the items at these positions, in that order, on the CPU."""
+    return torch.from_numpy(pools.read_inputs(context.artifacts, chunks, positions))
+
+
+def _outputs(
+    context: Context, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter
+) -> torch.Tensor:
+    plan = tile_plan(len(inputs), PANEL_ROWS)
+    reporter.stage("outputs", len(inputs), "items")
+    parts = []
+    for start, stop in plan:
+        parts.append(engine.outputs(inputs[start:stop]))
+        reporter.advance(stop - start)
+    outputs = torch.cat(parts)
+    if not torch.isfinite(outputs).all():
+        bad = int((~torch.isfinite(outputs)).any(dim=1).nonzero()[0])
+        raise JobError(
+            "not_finite_outputs", f"the network's outputs for window item {bad} are not finite numbers"
+        )
+    return outputs
+
+
+def _panels(
+    context: Context, plan: _Plan, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter
+) -> None:
+    tiles = tile_plan(len(inputs), PANEL_ROWS)
+    # Panel k has k + 1 tiles of columns: counting entries makes progress and ETA even.
+    reporter.stage("kernel", sum((stop - start) * stop for start, stop in tiles), "kernel entries")
+    for start, stop in tiles:
+        if start not in plan.finished:
+            panel = engine.panel(inputs, start, stop, on_tile=reporter.check)
+            stored = panel.to(gram.STORED[plan.options["dtype"]]).cpu().numpy()
+            artifact = context.artifacts.put_array(stored)
+            with context.sessions.begin() as session:
+                session.merge(
+                    KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact)
+                )
+        reporter.advance((stop - start) * stop)
+
+
+def _activate(
+    context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, reporter: Reporter
+) -> Json | None:
+    reporter.stage("factor")
+    with context.sessions.begin() as session:
+        kernel = gram.assemble(context, states.panels(session, plan.state_id))
+    ridge = float(plan.options["ridge"]) * float(kernel.diagonal().double().mean())
+    labeled = [k for k, position in enumerate(plan.positions) if int(position) in plan.labels]
+    posterior = gram.posterior(
+        context,
+        kernel,
+        outputs,
+        ridge,
+        labeled=labeled,
+        classes=[plan.labels[int(plan.positions[k])] for k in labeled],
+        candidates=[],
+    )
+    reporter.stage("saving", len(labeled), "factor rows")
+    saved = context.artifacts.put_array(outputs.cpu().numpy())
+    with context.sessions.begin() as session:
+        for start in range(0, len(labeled), _ROWS_PER_INSERT):
+            rows = range(start, min(start + _ROWS_PER_INSERT, len(labeled)))
+            states.insert_rows(
+                session,
+                plan.state_id,
+                start=start,
+                revision=0,
+                items=[int(plan.positions[labeled[k]]) for k in rows],
+                rows=[posterior.factor.row(k).cpu().numpy() for k in rows],
+            )
+        session.execute(
+            sa.update(KernelState)
+            .where(KernelState.id == plan.state_id)
+            .values(
+                status="ready",
+                outputs=saved,
+                ridge=ridge,
+                jitter=posterior.factor.jitter,
+                labeled_count=len(labeled),
+                leave_one_out_accuracy=gram.accuracy(posterior),
+                ready_at=sa.func.now(),
+            )
+        )
+        states.activate(session, job.project_id, plan.state_id)
+        result: Json = {
+            "checkpoint": plan.checkpoint.name,
+            "kernel": states.public_id(plan.state_id),
+            "window": len(plan.positions),
+            "labeled": len(labeled),
+            "ridge": ridge,
+        }
+        if not jobs.finish(session, job, "succeeded", result=result):
+            raise CancelledError
+    return None

@@ -1,0 +1,20 @@
+"""The worker's settings, from the environment. Read in main.py only."""
+
+from pydantic import Field
+
+from store.settings import StoreSettings
+
+
+class WorkerSettings(StoreSettings):
+    """Addresses, and what this process may use."""
+
+    lookahead_device: str = Field(
+        default="auto",
+        description="a torch device such as cpu or cuda:0; auto takes a GPU if there is one",
+    )
+    lookahead_live_bytes: int = Field(
+        default=4 << 30, description="memory for warm posteriors; the least recently used are dropped past it"
+    )
+    lookahead_threads: int | None = Field(
+        default=None, description="CPU threads for torch; default: torch's own choice"
+    )
