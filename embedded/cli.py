@@ -1,0 +1,86 @@
+"""The `lookahead` command: the client's commands, and those that run things on this machine."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from client.cli import app
+from embedded.errors import StartError
+from embedded.supervisor import Supervisor
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+HOME_DEFAULT = Path(".lookahead")
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(envvar="PORT", help="Where the service listens.")] = 8000,
+    host: Annotated[str, typer.Option(envvar="HOST", help="Address to bind.")] = "127.0.0.1",
+    home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder.")] = HOME_DEFAULT,
+) -> None:
+    """Run everything on this machine: PostgreSQL, Valkey, service and workers. Ctrl-C stops it all."""
+    supervisor = Supervisor(home, port=port, host=host, say=lambda line: console.print(f"[dim]{line}[/]"))
+
+    def stop(_: int, __: FrameType | None) -> None:
+        if supervisor.stopping:
+            raise KeyboardInterrupt
+        supervisor.stopping = True
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        with supervisor as running:
+            console.print(f"[bold]Lookahead is ready at {running.url}[/]  (reference: {running.url}/docs)")
+            console.print(f"Data lies in {running.home}. Ctrl-C stops everything.")
+            running.watch()
+    except StartError as error:
+        errors.print(str(error), markup=False)
+        raise typer.Exit(1) from None
+    finally:
+        if supervisor.stopping:
+            console.print("[dim]Everything is stopped.[/]")
+
+
+def _become(module: str, arguments: list[str]) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASS_ON)
+def worker(context: typer.Context) -> None:
+    """Run one worker against DATABASE_URL, REDIS_URL and ARTIFACTS_URL: --queues bulk,interactive."""
+    _become("worker", context.args)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database at DATABASE_URL to the newest schema."""
+    _become("migrations", [])
+
+
+@app.command(context_settings=_PASS_ON)
+def keys(context: typer.Context) -> None:
+    """Create, list and revoke API keys: create --name N | list | revoke PREFIX. Needs DATABASE_URL."""
+    _become("service.keys", context.args)
+
+
+@app.command(context_settings=_PASS_ON)
+def demo(context: typer.Context) -> None:
+    """Label digits with Lookahead and with chance, side by side; takes about a minute."""
+    _become("demo", context.args)
+
+
+def main() -> None:
+    """Entry point."""
+    app()
