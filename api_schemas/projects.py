@@ -13,9 +13,7 @@ class ProjectCreate(Request):
     """What is to be labeled, and into which classes."""
 
     name: Name = Field(examples=["digits"])
-    classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(
-        examples=[["cat", "dog"]]
-    )
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(examples=[["cat", "dog"]])
     kernel: KernelOptions = KernelOptions()
     defaults: SuggestDefaults = SuggestDefaults()
 
@@ -85,9 +83,7 @@ class PoolAdded(Answer):
     items: int
     input_shape: list[int]
     pool_version: int
-    job: str | None = Field(
-        default=None, description="prepares the window anew, where a checkpoint is active"
-    )
+    job: str | None = Field(default=None, description="prepares the window anew, where a checkpoint is active")
 
 
 class Item(Answer):

@@ -14,8 +14,8 @@ from client.cli import app
 from embedded.errors import StartError
 from embedded.supervisor import Supervisor
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 HOME_DEFAULT = Path(".lookahead")
 

@@ -185,9 +185,7 @@ class Supervisor:
         return self.home / "logs" / f"{name}.log"
 
     def _launch(self, child: Child) -> None:
-        child.process = spawn(
-            child.command, self._log(child.name), environment=self.environment, nice=child.nice
-        )
+        child.process = spawn(child.command, self._log(child.name), environment=self.environment, nice=child.nice)
 
     def _wait_ready(self) -> None:
         def settled() -> bool:

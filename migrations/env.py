@@ -11,9 +11,7 @@ _LOCK = 0x10CA
 
 
 def run() -> None:
-    engine = sa.create_engine(
-        psycopg_url(context.config.attributes["database_url"]), poolclass=sa.pool.NullPool
-    )
+    engine = sa.create_engine(psycopg_url(context.config.attributes["database_url"]), poolclass=sa.pool.NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():

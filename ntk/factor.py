@@ -119,9 +119,7 @@ class Factor:
             raise NonFiniteError("the kernel of a new label has entries that are not finite")
         lower, info = torch.linalg.cholesky_ex(schur)
         if int(info) != 0:
-            raise NotPositiveDefiniteError(
-                "a new label's Schur complement is not positive: use a larger ridge"
-            )
+            raise NotPositiveDefiniteError("a new label's Schur complement is not positive: use a larger ridge")
         rows = [torch.cat([left[:, k], lower[k, : k + 1]]) for k in range(len(schur))]
         for row in rows:
             self._append_row(row)
@@ -135,10 +133,7 @@ class Factor:
             self._panels[-1][size % PANEL_ROWS :].zero_()
 
     def _spans(self) -> list[tuple[Tensor, int, int]]:
-        return [
-            (panel, k * PANEL_ROWS, min((k + 1) * PANEL_ROWS, self._size))
-            for k, panel in enumerate(self._panels)
-        ]
+        return [(panel, k * PANEL_ROWS, min((k + 1) * PANEL_ROWS, self._size)) for k, panel in enumerate(self._panels)]
 
     def _append_row(self, row: Tensor) -> None:
         if self._size % PANEL_ROWS == 0:

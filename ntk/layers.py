@@ -121,9 +121,7 @@ def rules_for(module: nn.Module) -> dict[str, Rule]:
             )
         for parameter in own:
             if id(parameter) in owners:
-                raise UnsupportedLayerError(
-                    f"layers {owners[id(parameter)]!r} and {name!r} share a parameter"
-                )
+                raise UnsupportedLayerError(f"layers {owners[id(parameter)]!r} and {name!r} share a parameter")
             owners[id(parameter)] = name
         rules[name] = RULES[type(layer)]
     return rules

@@ -27,7 +27,6 @@ def jittered_cholesky(matrix: Tensor) -> tuple[Tensor, float]:
         if int(info) == 0:
             return factor, jitter
     raise NotPositiveDefiniteError(
-        f"the Gram matrix is not positive definite, even with {jitter:.3g} added to its diagonal: "
-        "use a larger ridge",
+        f"the Gram matrix is not positive definite, even with {jitter:.3g} added to its diagonal: use a larger ridge",
         jitter,
     )

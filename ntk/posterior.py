@@ -173,9 +173,7 @@ class Posterior:
                 self._s.remove(slot)
         order = {item: k for k, item in enumerate(remaining)}
         changes = changes[[order[item] for item in self.candidates.tolist()]]
-        lower = torch.stack(
-            [torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows]
-        )
+        lower = torch.stack([torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows])
         self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
         self.labeled = torch.cat([self.labeled, new])
         self.labels = torch.cat([self.labels, self._indices(ys)])
@@ -205,9 +203,7 @@ class Posterior:
         rows: list[Tensor] = []
         if len(tail):
             columns = self._gram_of(self.labeled[:k], tail)
-            rows = self.factor.append_block(
-                columns, self._gram_of(tail, tail) + self.ridge * self._eye(len(tail))
-            )
+            rows = self.factor.append_block(columns, self._gram_of(tail, tail) + self.ridge * self._eye(len(tail)))
         self._solve_labels()
         self.inverse_diagonal = self._inverse_diagonal()
         # The label's rank-one update backwards: exact, and one pass instead of a refresh.

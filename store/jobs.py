@@ -59,9 +59,7 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
 
 def _mine(job: Job) -> sa.ColumnElement[bool]:
     # A worker that was given up for lost must not write over its successor.
-    return sa.and_(
-        Job.id == job.id, Job.status == "running", Job.worker == job.worker, Job.attempt == job.attempt
-    )
+    return sa.and_(Job.id == job.id, Job.status == "running", Job.worker == job.worker, Job.attempt == job.attempt)
 
 
 def report(session: Session, job: Job, *, stage: str, done: int, total: int, unit: str) -> bool:
@@ -75,9 +73,7 @@ def report(session: Session, job: Job, *, stage: str, done: int, total: int, uni
     return cancel is False
 
 
-def finish(
-    session: Session, job: Job, status: str, *, result: Json | None = None, error: Json | None = None
-) -> bool:
+def finish(session: Session, job: Job, status: str, *, result: Json | None = None, error: Json | None = None) -> bool:
     """End a running job. False when it is no longer this worker's to end."""
     values: dict[str, Any] = {"status": status, "stage": status, "finished_at": sa.func.now()}
     done = session.execute(
@@ -94,9 +90,7 @@ def note(session: Session, job: Job, more: Json) -> None:
 def put_back(session: Session, job: Job) -> None:
     """Queue a running job again as if this attempt had not been: its worker is shutting down in order."""
     session.execute(
-        sa.update(Job)
-        .where(_mine(job))
-        .values(status="queued", stage="queued", worker=None, attempt=Job.attempt - 1)
+        sa.update(Job).where(_mine(job)).values(status="queued", stage="queued", worker=None, attempt=Job.attempt - 1)
     )
 
 
@@ -107,9 +101,7 @@ def request_cancel(session: Session, job_id: str) -> None:
         .where(Job.id == job_id, Job.status == "queued")
         .values(status="cancelled", stage="cancelled", cancel_requested=True, finished_at=sa.func.now())
     )
-    session.execute(
-        sa.update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True)
-    )
+    session.execute(sa.update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True))
 
 
 def beat(session: Session, job: Job) -> None:
@@ -134,9 +126,7 @@ def release_lost(session: Session, silent_for: timedelta) -> None:
         )
     )
     session.execute(
-        sa.update(Job)
-        .where(lost, Job.attempt < ATTEMPTS_MAX)
-        .values(status="queued", stage="queued", worker=None)
+        sa.update(Job).where(lost, Job.attempt < ATTEMPTS_MAX).values(status="queued", stage="queued", worker=None)
     )
 
 

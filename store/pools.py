@@ -24,9 +24,7 @@ class Counts:
     leased: int
 
 
-def insert_items(
-    session: Session, project_id: int, start: int, ids: Sequence[str], *, held_out: bool
-) -> list[str]:
+def insert_items(session: Session, project_id: int, start: int, ids: Sequence[str], *, held_out: bool) -> list[str]:
     """Add items at positions start, start + 1, ...; returns ids that are taken already (then add nothing)."""
     wanted = sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.Text))
     taken = session.scalars(
@@ -37,9 +35,7 @@ def insert_items(
     ).all()
     if taken:
         return list(taken)
-    rows = sa.func.unnest(wanted).table_valued(
-        sa.column("external_id", sa.Text), with_ordinality="place", name="rows"
-    )
+    rows = sa.func.unnest(wanted).table_valued(sa.column("external_id", sa.Text), with_ordinality="place", name="rows")
     session.execute(
         sa.insert(Item).from_select(
             ["project_id", "position", "external_id", "held_out"],
@@ -125,9 +121,7 @@ _STATES: dict[str, sa.ColumnElement[bool]] = {
 }
 
 
-def page(
-    session: Session, project_id: int, *, state: str | None, after: int, limit: int
-) -> list[tuple[Item, bool]]:
+def page(session: Session, project_id: int, *, state: str | None, after: int, limit: int) -> list[tuple[Item, bool]]:
     """Items past position `after` with whether each is leased, in pool order."""
     leased = sa.exists().where(open_lease(project_id), Suggestion.item_position == Item.position)
     query = (
@@ -145,9 +139,7 @@ def page(
 
 def lock(session: Session, name: str) -> Project | None:
     """The project, its row locked until commit."""
-    return session.scalars(
-        sa.select(Project).where(Project.name == name).with_for_update(key_share=True)
-    ).first()
+    return session.scalars(sa.select(Project).where(Project.name == name).with_for_update(key_share=True)).first()
 
 
 @dataclass(frozen=True)
@@ -161,9 +153,7 @@ class Chunk:
 
 def chunks(session: Session, project_id: int) -> list[Chunk]:
     """All uploads of a pool, in order."""
-    rows = session.scalars(
-        sa.select(PoolChunk).where(PoolChunk.project_id == project_id).order_by(PoolChunk.start)
-    )
+    rows = session.scalars(sa.select(PoolChunk).where(PoolChunk.project_id == project_id).order_by(PoolChunk.start))
     return [Chunk(row.start, row.count, row.artifact) for row in rows]
 
 

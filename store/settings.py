@@ -11,6 +11,4 @@ class StoreSettings(BaseSettings):
 
     database_url: str = Field(description="PostgreSQL, for example postgresql://user@host/lookahead")
     redis_url: str = Field(description="Redis or Valkey, for example redis://host:6379/0")
-    artifacts_url: str = Field(
-        description="A folder (file:///srv/artifacts) or a bucket (s3://bucket/prefix)"
-    )
+    artifacts_url: str = Field(description="A folder (file:///srv/artifacts) or a bucket (s3://bucket/prefix)")

@@ -30,9 +30,7 @@ def get(session: Session, state_id: int) -> KernelState | None:
 def panels(session: Session, state_id: int) -> list[KernelPanel]:
     """The finished row panels, in order."""
     return list(
-        session.scalars(
-            sa.select(KernelPanel).where(KernelPanel.state_id == state_id).order_by(KernelPanel.row_start)
-        )
+        session.scalars(sa.select(KernelPanel).where(KernelPanel.state_id == state_id).order_by(KernelPanel.row_start))
     )
 
 
@@ -127,9 +125,7 @@ def activate(session: Session, project_id: int, state_id: int) -> None:
     """Make a ready state the project's own; the one before it is superseded."""
     session.execute(
         sa.update(KernelState)
-        .where(
-            KernelState.project_id == project_id, KernelState.id != state_id, KernelState.status == "ready"
-        )
+        .where(KernelState.project_id == project_id, KernelState.id != state_id, KernelState.status == "ready")
         .values(status="superseded")
     )
     session.execute(sa.update(Project).where(Project.id == project_id).values(active_state_id=state_id))

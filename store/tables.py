@@ -88,9 +88,7 @@ class Item(Base):
     __tablename__ = "items"
     __table_args__ = (
         UniqueConstraint("project_id", "external_id"),
-        Index(
-            "ix_items_label_seq", "project_id", "label_seq", postgresql_where=text("label_seq IS NOT NULL")
-        ),
+        Index("ix_items_label_seq", "project_id", "label_seq", postgresql_where=text("label_seq IS NOT NULL")),
         CheckConstraint("label IS NULL OR NOT skipped", name="label_or_skip"),
     )
 
@@ -151,9 +149,7 @@ class KernelState(Base):
     """Window x checkpoint x kernel options; its factor is complete up to label `applied_seq`."""
 
     __tablename__ = "kernel_states"
-    __table_args__ = (
-        CheckConstraint("status IN ('preparing', 'ready', 'superseded', 'failed')", name="status"),
-    )
+    __table_args__ = (CheckConstraint("status IN ('preparing', 'ready', 'superseded', 'failed')", name="status"),)
 
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)

@@ -22,13 +22,9 @@ def test_tool_is_content(command: list[str]) -> None:
 
 
 def test_files_stay_short() -> None:
-    tracked = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     lengths = {
-        name: len((ROOT / name).read_text().splitlines())
-        for name in tracked.stdout.split()
-        if (ROOT / name).exists()
+        name: len((ROOT / name).read_text().splitlines()) for name in tracked.stdout.split() if (ROOT / name).exists()
     }
     assert lengths, "git lists no Python file: run the tests in a checkout"
     assert not {name: n for name, n in lengths.items() if n > LINES_MAX}

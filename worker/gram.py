@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+
 from ntk.factor import Factor
 from ntk.posterior import Posterior
-
 from store.tables import KernelPanel
 from worker.context import Context
 

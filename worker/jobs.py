@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable
 
-from ntk.errors import NTKError
 from redis.exceptions import RedisError
 
+from ntk.errors import NTKError
 from store import jobs
 from store.errors import StoreError
 from store.tables import Job, Json

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from ntk.factor import Factor
 from ntk.kernels import KernelEngine
 from ntk.posterior import Posterior
-
 from store import labels, pools, states
 from store.labels import ItemState
 from store.tables import Checkpoint, KernelPanel, KernelState
@@ -101,9 +101,7 @@ class Live:
         self.index.update(zip(new, indices, strict=True))
 
     def _label(self, items: Sequence[ItemState]) -> None:
-        held = dict(
-            zip(gram.to_list(self.posterior.labeled), gram.to_list(self.posterior.labels), strict=True)
-        )
+        held = dict(zip(gram.to_list(self.posterior.labeled), gram.to_list(self.posterior.labels), strict=True))
         new: dict[int, int] = {}
         for item in items:
             if item.label is None:
@@ -215,9 +213,7 @@ def load(context: Context, state_id: int) -> Live:
         labeled=[index[row.item_position] for row in stored.rows],
         classes=[label_of(row.item_position) for row in stored.rows],
         candidates=candidates,
-        factor=Factor.from_rows(
-            [torch.from_numpy(row.row.copy()) for row in stored.rows], device=context.device
-        ),
+        factor=Factor.from_rows([torch.from_numpy(row.row.copy()) for row in stored.rows], device=context.device),
     )
     return Live(
         state_id=state_id,

@@ -50,9 +50,7 @@ def make_context(settings: WorkerSettings) -> context.Context:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m worker --queues interactive`: work until told to stop."""
     parser = argparse.ArgumentParser(prog="lookahead worker", description=main.__doc__)
-    parser.add_argument(
-        "--queues", default=",".join(queue.QUEUES), help="comma-separated, in order of preference"
-    )
+    parser.add_argument("--queues", default=",".join(queue.QUEUES), help="comma-separated, in order of preference")
     parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
     options = parser.parse_args(arguments)
     names = options.queues.split(",")

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 import torch
-from ntk.kernels import KernelEngine, tile_plan
 
+from ntk.kernels import KernelEngine, tile_plan
 from store import jobs, labels, pools, states
 from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
 from worker import gram, window
@@ -54,9 +54,7 @@ def _plan(context: Context, job: Job) -> _Plan | None:
         checkpoint = session.get_one(Checkpoint, job.arguments["checkpoint_id"])
         state = session.get(KernelState, job.arguments.get("state_id", 0))
         if state is None:
-            label_seq, positions = window.draw(
-                session, job.project_id, options["window"], int(options["seed"])
-            )
+            label_seq, positions = window.draw(session, job.project_id, options["window"], int(options["seed"]))
             if len(positions) == 0:
                 return None
             project = session.get_one(Project, job.project_id)
@@ -93,16 +91,12 @@ def open_engine(context: Context, checkpoint: Checkpoint, options: Json) -> Kern
     return KernelEngine(module, dtype=dtype, device=context.device)
 
 
-def read_inputs(
-    context: Context, chunks: list[pools.Chunk], positions: npt.NDArray[np.int64]
-) -> torch.Tensor:
+def read_inputs(context: Context, chunks: list[pools.Chunk], positions: npt.NDArray[np.int64]) -> torch.Tensor:
     """Inputs of the items at these positions, in that order, on the CPU."""
     return torch.from_numpy(pools.read_inputs(context.artifacts, chunks, positions))
 
 
-def _outputs(
-    context: Context, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter
-) -> torch.Tensor:
+def _outputs(context: Context, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter) -> torch.Tensor:
     plan = tile_plan(len(inputs), PANEL_ROWS)
     reporter.stage("outputs", len(inputs), "items")
     parts = []
@@ -112,15 +106,11 @@ def _outputs(
     outputs = torch.cat(parts)
     if not torch.isfinite(outputs).all():
         bad = int((~torch.isfinite(outputs)).any(dim=1).nonzero()[0])
-        raise JobError(
-            "not_finite_outputs", f"the network's outputs for window item {bad} are not finite numbers"
-        )
+        raise JobError("not_finite_outputs", f"the network's outputs for window item {bad} are not finite numbers")
     return outputs
 
 
-def _panels(
-    context: Context, plan: _Plan, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter
-) -> None:
+def _panels(context: Context, plan: _Plan, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter) -> None:
     tiles = tile_plan(len(inputs), PANEL_ROWS)
     # Panel k has k + 1 tiles of columns: counting entries makes progress and ETA even.
     reporter.stage("kernel", sum((stop - start) * stop for start, stop in tiles), "kernel entries")
@@ -130,15 +120,11 @@ def _panels(
             stored = panel.to(gram.STORED[plan.options["dtype"]]).cpu().numpy()
             artifact = context.artifacts.put_array(stored)
             with context.sessions.begin() as session:
-                session.merge(
-                    KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact)
-                )
+                session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
         reporter.advance((stop - start) * stop)
 
 
-def _activate(
-    context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, reporter: Reporter
-) -> Json | None:
+def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, reporter: Reporter) -> Json | None:
     reporter.stage("factor")
     with context.sessions.begin() as session:
         kernel = gram.assemble(context, states.panels(session, plan.state_id))

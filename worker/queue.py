@@ -22,8 +22,8 @@ _SIGNAL_KEPT_SECONDS = 60
 
 
 def connect(url: str) -> Redis:
-    """A client with timeouts that a blocking read of the queue can live with."""
-    return Redis.from_url(url, socket_connect_timeout=5, socket_keepalive=True, health_check_interval=30)
+    """A client; nothing is opened before the first use."""
+    return Redis.from_url(url, health_check_interval=30)
 
 
 def queue(redis: Redis, name: str) -> Queue:

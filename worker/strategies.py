@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from ntk.posterior import Posterior
-from ntk.selection import random_choice, top_k
 
 from ntk.acquisition import lookahead, uncertainty
+from ntk.posterior import Posterior
+from ntk.selection import random_choice, top_k
 from store.tables import Json
 
 Tensor = torch.Tensor

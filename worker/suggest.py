@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from ntk.acquisition.lookahead import influence
-from ntk.acquisition.uncertainty import probabilities
 from redis.exceptions import RedisError
 
+from ntk.acquisition.lookahead import influence
+from ntk.acquisition.uncertainty import probabilities
 from store import jobs, pools, states, suggestions
 from store.database import relax_durability
 from store.errors import LeasedMeanwhileError
@@ -91,9 +91,7 @@ def _from_pool(context: Context, job: Job) -> None:
         label_seq = session.get_one(Project, job.project_id).label_seq
     generator = np.random.default_rng(arguments["seed"])
     drawn = generator.permutation(np.array(free, dtype=np.int64))[: arguments["count"]]
-    picks = [
-        _Pick(int(position), 1 - rank / len(free), None, None, []) for rank, position in enumerate(drawn)
-    ]
+    picks = [_Pick(int(position), 1 - rank / len(free), None, None, []) for rank, position in enumerate(drawn)]
     watch.lap("select")
     answer: Json = {
         "label_seq": label_seq,

@@ -49,9 +49,7 @@ def upgrade() -> None:
         sa.Column("kernel", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("weights", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_checkpoints_project_id_projects")
-        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_checkpoints_project_id_projects")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_checkpoints_project_id_name")),
     )
@@ -121,9 +119,7 @@ def upgrade() -> None:
         sa.Column("dtype", sa.Text(), nullable=False),
         sa.Column("held_out", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_pool_chunks_project_id_projects")
-        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_pool_chunks_project_id_projects")),
         sa.PrimaryKeyConstraint("project_id", "version", name=op.f("pk_pool_chunks")),
     )
     op.create_table(
@@ -137,9 +133,7 @@ def upgrade() -> None:
         sa.Column("base_seq", sa.BigInteger(), nullable=False),
         sa.Column("applied_seq", sa.BigInteger(), nullable=False),
         sa.Column("window", sa.Text(), nullable=False, comment="artifact: item positions, int64 (N,)"),
-        sa.Column(
-            "outputs", sa.Text(), nullable=True, comment="artifact: checkpoint outputs, float64 (N, C)"
-        ),
+        sa.Column("outputs", sa.Text(), nullable=True, comment="artifact: checkpoint outputs, float64 (N, C)"),
         sa.Column("ridge", sa.Float(precision=53), nullable=True, comment="lambda itself, not relative"),
         sa.Column("jitter", sa.Float(precision=53), server_default="0", nullable=False),
         sa.Column("labeled_count", sa.Integer(), server_default="0", nullable=False),
@@ -159,9 +153,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_kernel_states_checkpoint_id_checkpoints")
         ),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_kernel_states_project_id_projects")
-        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_kernel_states_project_id_projects")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_kernel_states")),
     )
     op.create_index(op.f("ix_kernel_states_project_id"), "kernel_states", ["project_id"], unique=False)
@@ -175,18 +167,14 @@ def upgrade() -> None:
         sa.Column("annotator", sa.Text(), nullable=True),
         sa.Column("event_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint(
-            "(kind = 'label') = (class_index IS NOT NULL)", name=op.f("ck_label_events_class_given")
-        ),
+        sa.CheckConstraint("(kind = 'label') = (class_index IS NOT NULL)", name=op.f("ck_label_events_class_given")),
         sa.CheckConstraint("kind IN ('label', 'skip', 'withdraw')", name=op.f("ck_label_events_kind")),
         sa.ForeignKeyConstraint(
             ["project_id", "item_position"],
             ["items.project_id", "items.position"],
             name=op.f("fk_label_events_project_id_item_position_items"),
         ),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_label_events_project_id_projects")
-        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_label_events_project_id_projects")),
         sa.PrimaryKeyConstraint("project_id", "seq", name=op.f("pk_label_events")),
     )
     op.create_index(
@@ -221,9 +209,7 @@ def upgrade() -> None:
             ["items.project_id", "items.position"],
             name=op.f("fk_suggestions_project_id_item_position_items"),
         ),
-        sa.ForeignKeyConstraint(
-            ["project_id"], ["projects.id"], name=op.f("fk_suggestions_project_id_projects")
-        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_suggestions_project_id_projects")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_suggestions")),
     )
     op.create_index(
@@ -240,9 +226,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("item_position", sa.Integer(), nullable=False),
         sa.Column("row", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["state_id"], ["kernel_states.id"], name=op.f("fk_factor_rows_state_id_kernel_states")
-        ),
+        sa.ForeignKeyConstraint(["state_id"], ["kernel_states.id"], name=op.f("fk_factor_rows_state_id_kernel_states")),
         sa.PrimaryKeyConstraint("state_id", "position", "revision", name=op.f("pk_factor_rows")),
     )
     op.create_table(
@@ -285,9 +269,7 @@ def downgrade() -> None:
     op.drop_table("kernel_states")
     op.drop_table("pool_chunks")
     op.drop_index("ix_jobs_project_id_created_at", table_name="jobs")
-    op.drop_index(
-        "ix_jobs_open", table_name="jobs", postgresql_where=sa.text("status IN ('queued', 'running')")
-    )
+    op.drop_index("ix_jobs_open", table_name="jobs", postgresql_where=sa.text("status IN ('queued', 'running')"))
     op.drop_table("jobs")
     op.drop_index("ix_items_label_seq", table_name="items", postgresql_where=sa.text("label_seq IS NOT NULL"))
     op.drop_table("items")

@@ -13,9 +13,7 @@ from tests.ntk.test_posterior import BOUNDS, CASES, build
 Tensor = torch.Tensor
 
 
-def scores(
-    case: Problem, device: torch.device, dtype: torch.dtype, network: bool
-) -> tuple[Tensor, list[int]]:
+def scores(case: Problem, device: torch.device, dtype: torch.dtype, network: bool) -> tuple[Tensor, list[int]]:
     posterior = build(case, device, dtype)
     reference = case.outputs.to(device)[posterior.candidates] if network else None
     found = lookahead.mlmoc(
@@ -80,9 +78,7 @@ def test_greedy_starts_with_the_best_never_repeats_and_keeps_to_the_eligible(dev
     eligible = torch.ones(posterior.m, dtype=torch.bool, device=device)
     eligible[::3] = False
     count = int(eligible.sum())
-    picks, _ = lookahead.greedy_mlmoc(
-        *arguments, count=count, tie_break=posterior.candidates, eligible=eligible
-    )
+    picks, _ = lookahead.greedy_mlmoc(*arguments, count=count, tie_break=posterior.candidates, eligible=eligible)
     assert len(set(picks.tolist())) == count
     assert bool(eligible[picks].all())
     single = lookahead.mlmoc(*arguments)
@@ -98,9 +94,7 @@ def test_scores_follow_items_not_their_order(device: torch.device) -> None:
     for network in (False, True):
         one = dict(zip(*reversed(scores(case, device, torch.float64, network)), strict=True))
         other = dict(zip(*reversed(scores(shuffled, device, torch.float64, network)), strict=True))
-        assert {k: pytest.approx(float(v), rel=1e-9) for k, v in one.items()} == {
-            k: float(v) for k, v in other.items()
-        }
+        assert {k: pytest.approx(float(v), rel=1e-9) for k, v in one.items()} == {k: float(v) for k, v in other.items()}
 
 
 def test_influence_names_what_would_change(device: torch.device) -> None:
@@ -112,14 +106,10 @@ def test_influence_names_what_would_change(device: torch.device) -> None:
     residual = posterior.candidate_outputs.clone()
     residual[torch.arange(posterior.m), residual.argmax(dim=1)] -= 1
     picks = torch.tensor([3, 0, 11], device=device)
-    items, changes = lookahead.influence(
-        posterior.covariance, posterior.variance, residual.norm(dim=1), picks, 4
-    )
+    items, changes = lookahead.influence(posterior.covariance, posterior.variance, residual.norm(dim=1), picks, 4)
     for pick, found, sizes in zip(picks.tolist(), items.tolist(), changes.tolist(), strict=True):
         item = at[pick]
-        then = oracles.refit(
-            case.gram, case.outputs, case.ridge, [*case.labeled, item], [*ys, int(f[item].argmax())]
-        )
+        then = oracles.refit(case.gram, case.outputs, case.ridge, [*case.labeled, item], [*ys, int(f[item].argmax())])
         change = (then - f).norm(dim=1)
         change[item] = -1
         expected = sorted(((float(change[k]), k) for k in at), reverse=True)[:4]

@@ -18,9 +18,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: factories.mlp(5, [], 2), (5,)),
     "cnn": (lambda: factories.cnn(2, 4), (2, 11, 9)),
     "linear over positions": (
-        lambda: nn.Sequential(
-            nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 3, bias=False)
-        ).double(),
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 3, bias=False)).double(),
         (3, 4),
     ),
     "strided windows": (

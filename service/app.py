@@ -1,0 +1,63 @@
+"""The app factory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import RedirectResponse
+
+from service import auth, problems
+from service.context import Context
+from service.request_id import RequestIdMiddleware
+from service.routes import checkpoints, health, jobs, labels, pool, predictions, projects, strategies, suggest
+from service.settings import ServiceSettings
+from store.artifacts import Artifacts
+from store.database import connect
+from worker import queue
+
+DESCRIPTION = """Tells annotation tools what to label next.
+
+Upload a pool, a checkpoint and labels; ask `POST /suggest` for the items whose labels would change the model most;
+stream each label to `POST /label`: the next suggestion already knows it. Errors are RFC 9457 problems with a stable
+`code`."""
+
+
+def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+    """The service. Connections are opened on first use and closed at shutdown."""
+    settings = settings or ServiceSettings()
+    context = Context(
+        settings=settings,
+        sessions=connect(settings.database_url),
+        redis=queue.connect(settings.redis_url),
+        artifacts=Artifacts(settings.artifacts_url),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        context.redis.close()
+        context.sessions.kw["bind"].dispose()
+
+    app = FastAPI(
+        title="Lookahead",
+        description=DESCRIPTION,
+        version=version("lookahead"),
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+        responses=problems.declared(),
+    )
+    app.state.context = context
+    app.add_middleware(RequestIdMiddleware)
+    problems.install(app)
+    app.include_router(health.router)
+    keyed = [Depends(auth.check)]
+    for part in (projects, pool, checkpoints, labels, suggest, predictions, strategies, jobs):
+        limit = settings.max_upload_bytes if part in (pool, checkpoints) else None
+        app.include_router(part.router, dependencies=keyed, max_body_size=limit)
+
+    @app.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app

@@ -1,0 +1,144 @@
+"""Jobs: describe, list, cancel, wait for."""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
+
+from api_schemas import jobs as wire
+from service.context import Context
+from service.operations import projects
+from service.problems import ConflictError, ServiceError, UnavailableError, UnknownError
+from store import jobs
+from store.database import relax_durability
+from store.tables import Job, Json, Project
+from worker import queue
+
+log = logging.getLogger(__name__)
+
+_WAIT_SLICE_SECONDS = 1.0
+
+
+def show(context: Context, job_id: str) -> wire.Job:
+    """Raises UnknownError `unknown_job`."""
+    with context.sessions.begin() as session:
+        job = _find(session, job_id)
+        return describe(session, job, session.get_one(Project, job.project_id).name)
+
+
+def _find(session: Session, job_id: str) -> Job:
+    job = jobs.get(session, job_id)
+    if job is None:
+        raise UnknownError("unknown_job", f"there is no job {job_id!r}; GET /jobs lists them")
+    return job
+
+
+def page(
+    context: Context, *, project: str | None, status: str | None, before: datetime | None, limit: int
+) -> wire.JobList:
+    """Jobs, newest first. Raises UnknownError."""
+    with context.sessions.begin() as session:
+        project_id = None if project is None else projects.find(session, project).id
+        found = jobs.page(session, project_id=project_id, status=status, before=before, limit=limit)
+        described = [describe(session, job, session.get_one(Project, job.project_id).name) for job in found]
+    # Results can be long, and a list is for looking over: GET /jobs/{id} has them.
+    return wire.JobList(
+        jobs=[job.model_copy(update={"result": None}) for job in described],
+        next=found[-1].created_at.isoformat() if len(found) == limit else None,
+    )
+
+
+def cancel(context: Context, job_id: str) -> wire.Job:
+    """Ask a job to stop. Raises UnknownError, ConflictError `job_finished`."""
+    with context.sessions.begin() as session:
+        job = _find(session, job_id)
+        if job.status in jobs.FINISHED:
+            raise ConflictError("job_finished", f"job {job_id} has {job.status} already")
+        jobs.request_cancel(session, job_id)
+        job = _find(session, job_id)
+        answer = describe(session, job, session.get_one(Project, job.project_id).name)
+    if answer.status == "cancelled":
+        _signal(context, job_id)
+    return answer
+
+
+def _signal(context: Context, job_id: str) -> None:
+    try:
+        queue.signal_end(context.redis, job_id)
+    except RedisError as error:
+        log.warning("could not signal the end of job %s: %s", job_id, error)
+
+
+def describe(session: Session, job: Job, project: str) -> wire.Job:
+    """The job as the wire has it."""
+    return wire.Job.model_validate(
+        {
+            "id": job.id,
+            "kind": job.kind,
+            "project": project,
+            "status": job.status,
+            "stage": job.stage,
+            "progress": {"done": job.done, "total": job.total, "unit": job.unit},
+            "eta_seconds": _eta(job),
+            "attempt": job.attempt,
+            "queue_position": jobs.queue_position(session, job),
+            "error": job.error,
+            "result": job.result,
+            "created_at": job.created_at or datetime.now(UTC),
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+            "links": {
+                "self": f"/jobs/{job.id}",
+                "events": f"/jobs/{job.id}/events",
+                "cancel": f"/jobs/{job.id}/cancel",
+            },
+        }
+    )
+
+
+def _eta(job: Job) -> float | None:
+    """Seconds left at the pace so far, for the stage that runs."""
+    if job.status != "running" or job.started_at is None or not 0 < job.done <= job.total:
+        return None
+    elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
+    return round(elapsed * (job.total - job.done) / job.done, 1)
+
+
+def run_interactive(context: Context, kind: str, project_id: int, arguments: Json, wait_seconds: float) -> wire.Job:
+    """Start an interactive job and wait for its end; returns it finished, or as it stands then.
+
+    Raises UnavailableError when the queue cannot be reached (the job is cancelled then), and the job's own
+    failure as a problem.
+    """
+    with context.sessions.begin() as session:
+        relax_durability(session)
+        job = jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
+    try:
+        queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
+    except RedisError as error:
+        with context.sessions.begin() as session:
+            jobs.request_cancel(session, job.id)
+        raise UnavailableError(
+            "queue_unavailable", "the job queue cannot be reached: try again", headers={"Retry-After": "2"}
+        ) from error
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        left = deadline - time.monotonic()
+        if left > 0:
+            queue.wait_for_end(context.redis, job.id, min(left, _WAIT_SLICE_SECONDS))
+        described = show(context, job.id)
+        if described.status in jobs.FINISHED or time.monotonic() >= deadline:
+            return _succeeding(described)
+
+
+def _succeeding(job: wire.Job) -> wire.Job:
+    if job.status == "cancelled":
+        raise ConflictError("job_cancelled", f"job {job.id} was cancelled", job=job.id)
+    if job.status == "failed":
+        assert job.error is not None
+        if job.error.code == "not_prepared":
+            raise ConflictError(job.error.code, job.error.detail, job=job.id)
+        raise ServiceError(job.error.code, job.error.detail, job=job.id)
+    return job

@@ -1,0 +1,139 @@
+"""Pools: add items, page through them."""
+
+from typing import BinaryIO
+
+import sqlalchemy as sa
+from redis.exceptions import RedisError
+
+from api_schemas import projects as wire
+from service.context import Context
+from service.operations import jobs as job_operations
+from service.operations import projects
+from service.problems import ConflictError, InvalidError
+from service.uploads.arrays import PoolUpload, read_pool
+from store import jobs, pools
+from store.architectures import architecture
+from store.tables import Checkpoint, Item, Job, KernelState, PoolChunk, Project
+from worker import queue
+
+
+def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: bool) -> wire.PoolAdded:
+    """Append an upload's items; all of them, or none. Raises InvalidError, ConflictError, UnknownError."""
+    with context.sessions.begin() as session:
+        _check_shape(projects.find(session, name), None)
+    with read_pool(file, size, context.settings) as upload:
+        with context.sessions.begin() as session:
+            # Told before the numbers are stored, and again under the lock below.
+            _check_shape(projects.find(session, name), upload)
+        artifact = context.artifacts.put_file(upload.file)
+        with context.sessions.begin() as session:
+            project = pools.lock(session, name)
+            if project is None:
+                raise projects.unknown(name)
+            _check_shape(project, upload)
+            _check_network(session, project, upload)
+            start = project.item_count
+            ids = upload.ids or [str(position) for position in range(start, start + upload.items)]
+            if taken := pools.insert_items(session, project.id, start, ids, held_out=held_out):
+                raise ConflictError("duplicate_id", f"the pool has an item {taken[0]!r} already: ids must be distinct")
+            project.pool_version += 1
+            project.item_count += upload.items
+            project.input_shape = list(upload.input_shape)
+            session.add(
+                PoolChunk(
+                    project_id=project.id,
+                    version=project.pool_version,
+                    start=start,
+                    count=upload.items,
+                    artifact=artifact,
+                    dtype=upload.dtype,
+                    held_out=held_out,
+                )
+            )
+            job = None if held_out else _prepare_again(session, project)
+            answer = wire.PoolAdded(
+                added=upload.items,
+                items=project.item_count,
+                input_shape=project.input_shape,
+                pool_version=project.pool_version,
+                job=None if job is None else job.id,
+            )
+    if job is not None:
+        enqueue_later(context, job)
+    return answer
+
+
+def _check_shape(project: Project, upload: PoolUpload | None) -> None:
+    if upload is None or project.input_shape is None or list(upload.input_shape) == project.input_shape:
+        return
+    raise InvalidError(
+        "wrong_shape",
+        f"these items have shape {list(upload.input_shape)}, and those of the pool {project.input_shape}",
+    )
+
+
+def _check_network(session: sa.orm.Session, project: Project, upload: PoolUpload) -> None:
+    checkpoint = projects.newest(session, project)
+    if checkpoint is None:
+        return
+    network = architecture(checkpoint.architecture, checkpoint.options)
+    if not network.accepts(upload.input_shape):
+        raise InvalidError(
+            "wrong_shape",
+            f"these items have shape {list(upload.input_shape)}, and checkpoint {checkpoint.name} takes "
+            f"{network.expects()}",
+        )
+
+
+def _prepare_again(session: sa.orm.Session, project: Project) -> Job | None:
+    """A job that draws the window anew, if there is a checkpoint and no such job is still waiting."""
+    waiting = jobs.open_of_kind(session, project.id, "prepare")
+    if waiting is not None and waiting.status == "queued":
+        return waiting
+    state = session.get(KernelState, project.active_state_id) if project.active_state_id else None
+    checkpoint = session.get(Checkpoint, state.checkpoint_id) if state else projects.newest(session, project)
+    if checkpoint is None:
+        return None
+    return jobs.create(
+        session,
+        kind="prepare",
+        project_id=project.id,
+        queue=queue.BULK,
+        arguments={"checkpoint_id": checkpoint.id, "kernel": state.options if state else checkpoint.kernel},
+    )
+
+
+def enqueue_later(context: Context, job: Job) -> None:
+    """Enqueue bulk work that is committed; if the queue is away, maintenance will find it in Postgres."""
+    try:
+        queue.enqueue(context.redis, job.queue, job.id)
+    except RedisError as error:
+        job_operations.log.warning("job %s will be enqueued by maintenance: %s", job.id, error)
+
+
+def page(context: Context, name: str, *, state: str | None, after: int, limit: int) -> wire.ItemPage:
+    """Items past position `after`. Raises UnknownError."""
+    with context.sessions.begin() as session:
+        project = projects.find(session, name)
+        rows = pools.page(session, project.id, state=state, after=after, limit=limit)
+        items = [_item(item, leased, project.classes) for item, leased in rows]
+    return wire.ItemPage(items=items, next=items[-1].position if len(items) == limit else None)
+
+
+def _item(item: Item, leased: bool, classes: list[str]) -> wire.Item:
+    if item.held_out:
+        state = "held_out"
+    elif item.skipped:
+        state = "skipped"
+    else:
+        state = "unlabeled" if item.label is None else "labeled"
+    return wire.Item.model_validate(
+        {
+            "item": item.external_id,
+            "position": item.position,
+            "state": state,
+            "leased": leased,
+            "label": None if item.label is None else classes[item.label],
+            "label_seq": item.label_seq,
+        }
+    )

@@ -1,0 +1,142 @@
+"""Projects: create, list, describe."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api_schemas import projects as wire
+from api_schemas.common import KernelOptions
+from api_schemas.suggest import SuggestDefaults
+from service.context import Context
+from service.problems import ConflictError, UnknownError
+from store import jobs, pools, states
+from store.tables import Checkpoint, KernelState, Project
+
+# Past this share of changed predictions the linearization has left the checkpoint behind.
+DRIFT_ADVISED = 0.3
+
+
+def find(session: Session, name: str) -> Project:
+    """The project. Raises UnknownError `unknown_project`."""
+    project = session.scalars(sa.select(Project).where(Project.name == name)).first()
+    if project is None:
+        raise unknown(name)
+    return project
+
+
+def unknown(name: str) -> UnknownError:
+    """The problem of a project that does not exist."""
+    return UnknownError("unknown_project", f"there is no project {name!r}; GET /projects lists them")
+
+
+def create(context: Context, request: wire.ProjectCreate) -> wire.Project:
+    """Raises ConflictError `project_exists`."""
+    try:
+        with context.sessions.begin() as session:
+            project = Project(
+                name=request.name,
+                classes=request.classes,
+                kernel=request.kernel.model_dump(),
+                defaults=request.defaults.model_dump(),
+            )
+            session.add(project)
+            session.flush()
+            return describe(session, session.get_one(Project, project.id, populate_existing=True))
+    except IntegrityError as error:
+        raise ConflictError("project_exists", f"there is a project {request.name!r} already") from error
+
+
+def show(context: Context, name: str) -> wire.Project:
+    """Raises UnknownError."""
+    with context.sessions.begin() as session:
+        return describe(session, find(session, name))
+
+
+def page(context: Context, after: str, limit: int) -> wire.ProjectList:
+    """Projects by name, past `after`."""
+    with context.sessions.begin() as session:
+        found = session.scalars(
+            sa.select(Project).where(Project.name > after).order_by(Project.name).limit(limit)
+        ).all()
+        described = [describe(session, project) for project in found]
+    return wire.ProjectList(projects=described, next=found[-1].name if len(found) == limit else None)
+
+
+def describe(session: Session, project: Project) -> wire.Project:
+    """The project with its counts and the state of its kernel model."""
+    counts = pools.counts(session, project.id)
+    state = session.get(KernelState, project.active_state_id) if project.active_state_id else None
+    checkpoint = session.get_one(Checkpoint, state.checkpoint_id) if state is not None else newest(session, project)
+    preparing = jobs.open_of_kind(session, project.id, "prepare")
+    unlabeled = counts.items - counts.held_out - counts.labeled - counts.skipped
+    return wire.Project(
+        name=project.name,
+        classes=project.classes,
+        kernel=KernelOptions.model_validate(project.kernel),
+        defaults=SuggestDefaults.model_validate(project.defaults),
+        created_at=project.created_at,
+        input_shape=project.input_shape,
+        pool_version=project.pool_version,
+        items=counts.items,
+        labels=counts.labeled,
+        skips=counts.skipped,
+        unlabeled=unlabeled,
+        held_out=counts.held_out,
+        open_suggestions=counts.leased,
+        label_seq=project.label_seq,
+        checkpoint=None if checkpoint is None else checkpoint.name,
+        kernel_state=None if state is None else _state(session, state),
+        preparing=None if preparing is None else preparing.id,
+        leave_one_out_accuracy=None if state is None else state.leave_one_out_accuracy,
+        advice=_advice(project, counts, state, checkpoint, preparing is not None),
+    )
+
+
+def newest(session: Session, project: Project) -> Checkpoint | None:
+    """The checkpoint that was uploaded last."""
+    return session.scalars(
+        sa.select(Checkpoint).where(Checkpoint.project_id == project.id).order_by(Checkpoint.id.desc()).limit(1)
+    ).first()
+
+
+def _state(session: Session, state: KernelState) -> wire.KernelStateInfo:
+    panels = states.panels(session, state.id)
+    return wire.KernelStateInfo(
+        id=states.public_id(state.id),
+        status=state.status,
+        window=panels[-1].row_stop if panels else 0,
+        labeled=state.labeled_count,
+        applied_seq=state.applied_seq,
+        ridge=state.ridge,
+        jitter=state.jitter,
+        changed_predictions=state.changed_predictions,
+    )
+
+
+def _advice(
+    project: Project,
+    counts: pools.Counts,
+    state: KernelState | None,
+    checkpoint: Checkpoint | None,
+    preparing: bool,
+) -> list[str]:
+    advice: Sequence[tuple[bool, str]] = [
+        (counts.items == counts.held_out, "Upload a pool: POST /projects/{name}/pool."),
+        (checkpoint is None, "Upload a checkpoint to get more than random suggestions."),
+        (preparing, "A kernel state is being prepared; suggestions rest on the one before until it is done."),
+        (
+            0 < counts.labeled < len(project.classes),
+            f"There are {counts.labeled} labels for {len(project.classes)} classes.",
+        ),
+        (
+            state is not None and (state.changed_predictions or 0) > DRIFT_ADVISED,
+            "Retrain: the labels have changed many predictions since the checkpoint was trained.",
+        ),
+        (
+            counts.items > counts.held_out and counts.items == counts.held_out + counts.labeled + counts.skipped,
+            "Every item is labeled or skipped.",
+        ),
+    ]
+    return [text.replace("{name}", project.name) for holds, text in advice if holds]

@@ -1,0 +1,178 @@
+"""One error tree, one handler: every failure leaves as an RFC 9457 problem."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api_schemas.common import FieldProblem, Problem
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ServiceError(Exception):
+    """A request that cannot be served; `code` is stable, the detail says what would be right."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] | None = None,
+        job: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.job = job
+        self.headers = headers
+
+
+class UnknownError(ServiceError):
+    """Something named does not exist."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class ConflictError(ServiceError):
+    """The request does not fit what is there now."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class InvalidError(ServiceError):
+    """The request is wrong in itself."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class TooLargeError(ServiceError):
+    """Past a limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedError(ServiceError):
+    """A content type that the route does not take."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class UnauthorizedError(ServiceError):
+    """No key, or none that is known."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class UnavailableError(ServiceError):
+    """A part that is needed is away; the same request may work later."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+_CODES = {
+    400: "malformed_request",
+    404: "unknown_route",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def _answer(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[FieldProblem] | None = None,
+    job: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type=f"/docs/problems#{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request.scope.get("request_id", ""),
+        errors=list(errors) if errors else None,
+        job=job,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def _field(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
+
+
+def install(app: FastAPI) -> None:
+    """Turn every exception into a problem."""
+
+    @app.exception_handler(ServiceError)
+    def service_error(request: Request, error: ServiceError) -> JSONResponse:
+        return _answer(
+            request,
+            error.status,
+            error.code,
+            error.detail,
+            errors=error.errors,
+            job=error.job,
+            headers=error.headers,
+        )
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found: list[dict[str, Any]] = list(error.errors())
+        if any(entry["type"] == "json_invalid" for entry in found):
+            reason = found[0].get("ctx", {}).get("error", "unreadable")
+            return _answer(request, 400, "malformed_json", f"the body is not JSON: {reason}")
+        errors = [
+            FieldProblem(field=_field(entry["loc"]), detail=entry["msg"].removeprefix("Value error, "))
+            for entry in found[:50]
+        ]
+        first = errors[0]
+        detail = f"{first.field}: {first.detail}" if first.field else first.detail
+        return _answer(request, 422, "invalid_request", detail, errors=errors)
+
+    @app.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        code = _CODES.get(error.status_code, "http_error")
+        detail = str(error.detail)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            detail = f"there is no route {request.method} {request.url.path}; /docs lists them"
+        return _answer(request, error.status_code, code, detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.exception("request %s failed", request.scope.get("request_id", ""), exc_info=error)
+        detail = "an error on our side; the request id leads to it in the service's log"
+        return _answer(request, 500, "internal_error", detail)
+
+
+def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems a route can answer with, besides those every route can."""
+    return {
+        status: {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({*statuses, 401, 422, 500})
+    }

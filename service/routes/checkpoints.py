@@ -1,0 +1,46 @@
+"""Checkpoints."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+from pydantic import ValidationError
+
+from api_schemas import jobs as wire
+from api_schemas.checkpoints import Manifest
+from service.context import Services
+from service.operations import checkpoints
+from service.problems import InvalidError, declared
+from service.routes.parameters import ProjectName
+from service.routes.pool import size_of
+
+router = APIRouter(tags=["checkpoints"])
+
+_MANIFEST_MAX = 1 << 20
+
+
+def read_manifest(part: UploadFile | str) -> Manifest:
+    """The `manifest` part, sent as a field or as a file. Raises InvalidError."""
+    text = part if isinstance(part, str) else part.file.read(_MANIFEST_MAX + 1)
+    if len(text) > _MANIFEST_MAX:
+        raise InvalidError("invalid_manifest", f"the manifest is longer than {_MANIFEST_MAX} bytes")
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(place) for place in first["loc"])
+        raise InvalidError("invalid_manifest", f"{where}{': ' if where else ''}{first['msg']}") from error
+
+
+@router.post("/projects/{name}/checkpoints", status_code=202, responses=declared(400, 404, 409, 413))
+def add_checkpoint(
+    name: ProjectName,
+    context: Services,
+    response: Response,
+    weights: Annotated[UploadFile, File(description="`.safetensors`, as the architecture lays it out")],
+    manifest: Annotated[UploadFile | str, Form(description="JSON: architecture, options and perhaps loss and kernel")],
+) -> wire.Job:
+    """Upload a checkpoint. It is active once the job has prepared its kernel state."""
+    job = checkpoints.add(context, name, weights.file, size_of(weights), read_manifest(manifest))
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = "1"
+    return job

@@ -1,0 +1,111 @@
+"""Labels, one at a time or many at once, and the log."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import UploadFile
+
+from api_schemas import labels as wire
+from api_schemas.common import Name
+from service.context import Services
+from service.operations import labels
+from service.problems import InvalidError, UnsupportedError, declared
+from service.uploads.labels import read_csv, read_json_lines
+
+router = APIRouter(tags=["labels"])
+
+
+@router.post("/label", status_code=201, responses=declared(400, 404, 409, 413))
+def add_label(request: wire.LabelRequest, context: Services) -> wire.LabelAccepted:
+    """Record what an annotator says of one item. It is on disk when this answers."""
+    return labels.add(context, request)
+
+
+_BULK_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/LabelsRequest"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["project", "file"],
+                    "properties": {
+                        "project": {"type": "string"},
+                        "file": {"type": "string", "format": "binary", "description": "`.csv` or `.jsonl`"},
+                    },
+                }
+            },
+            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        },
+    }
+}
+
+
+@router.post("/labels", status_code=201, responses=declared(400, 404, 409, 413, 415), openapi_extra=_BULK_BODY)
+async def add_labels(
+    context: Services,
+    request: Request,
+    project: Annotated[str | None, Query(description="for bodies of CSV or JSON lines")] = None,
+) -> wire.LabelsAccepted:
+    """Record many labels: all of them, or none.
+
+    JSON, a multipart upload of `project` and `file` (CSV with columns item, label; or JSON lines), or CSV or JSON
+    lines as the body with `?project=`.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        parsed = _parsed(wire.LabelsRequest, await request.body())
+        return await run_in_threadpool(labels.add_many, context, parsed.project, parsed.labels)
+    if kind == "multipart/form-data":
+        name, data, kind = await _uploaded(request)
+    elif kind in {"text/csv", "application/x-ndjson", "application/jsonl"}:
+        name, data = project, await request.body()
+    else:
+        raise UnsupportedError(
+            "unsupported_media_type",
+            "send application/json, multipart/form-data with a file, text/csv or application/x-ndjson",
+        )
+    read = read_csv if kind == "text/csv" else read_json_lines
+    try:
+        checked = TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        raise InvalidError("invalid_request", "project: say which, as a form field or as ?project=") from error
+    entries = await run_in_threadpool(read, data)
+    return await run_in_threadpool(labels.add_many, context, checked, entries)
+
+
+def _parsed(schema: type[wire.LabelsRequest], body: bytes) -> wire.LabelsRequest:
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        # The same answer as for bodies that the framework parses.
+        raise RequestValidationError(error.errors()) from error
+
+
+async def _uploaded(request: Request) -> tuple[str | None, bytes, str]:
+    """(project, file contents, kind) of a multipart upload. Raises InvalidError."""
+    async with request.form(max_files=1, max_fields=10) as form:
+        name, file = form.get("project"), form.get("file")
+        if not isinstance(file, UploadFile):
+            raise InvalidError("invalid_request", "file: a part with the labels, .csv or .jsonl, is missing")
+        suffix = (file.filename or "").rpartition(".")[2].lower()
+        kinds = {"csv": "text/csv", "jsonl": "application/x-ndjson", "ndjson": "application/x-ndjson"}
+        if suffix not in kinds:
+            raise InvalidError("unknown_format", f"the file {file.filename!r} is neither .csv nor .jsonl")
+        return name if isinstance(name, str) else None, await file.read(), kinds[suffix]
+
+
+@router.get("/labels", responses=declared(404))
+def list_labels(
+    context: Services,
+    project: Annotated[Name, Query()],
+    after_seq: Annotated[int, Query(ge=0, lt=2**62)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> wire.LabelPage:
+    """The label log, in order."""
+    return labels.page(context, project, after_seq, limit)

@@ -1,0 +1,46 @@
+"""Pools and their items."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, UploadFile
+
+from api_schemas import projects as wire
+from service.context import Services
+from service.operations import pool
+from service.problems import InvalidError, declared
+from service.routes.parameters import Limit, Position, ProjectName
+
+router = APIRouter(tags=["pool"])
+
+
+def size_of(upload: UploadFile) -> int:
+    """Bytes of an uploaded file. Raises InvalidError when there are none."""
+    if not upload.size:
+        raise InvalidError("empty_upload", f"the file {upload.filename!r} is empty")
+    return upload.size
+
+
+@router.post("/projects/{name}/pool", status_code=201, responses=declared(400, 404, 409, 413))
+def add_to_pool(
+    name: ProjectName,
+    context: Services,
+    file: Annotated[
+        UploadFile,
+        File(description="`.npz` with `x` (N, ...) and optional `ids` (N,), `.npy`, or `.safetensors` with `x`"),
+    ],
+    held_out: Annotated[bool, Form(description="items that are predicted and never suggested")] = False,
+) -> wire.PoolAdded:
+    """Append items; more uploads append more. All of an upload is taken, or none."""
+    return pool.add(context, name, file.file, size_of(file), held_out=held_out)
+
+
+@router.get("/projects/{name}/items", responses=declared(404))
+def list_items(
+    name: ProjectName,
+    context: Services,
+    limit: Limit = 100,
+    after: Position = -1,
+    state: Literal["unlabeled", "labeled", "skipped", "leased", "held_out"] | None = None,
+) -> wire.ItemPage:
+    """Items in pool order."""
+    return pool.page(context, name, state=state, after=after, limit=limit)

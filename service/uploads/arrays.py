@@ -1,0 +1,298 @@
+"""Pool uploads: `.npz`, `.npy` and `.safetensors`, checked from their headers before their numbers are read.
+
+Whatever arrives is treated as hostile: sizes are compared with limits before anything is allocated, nothing is
+unpickled, and memory stays at one block of rows however large the upload is.
+"""
+
+import json
+import math
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from service.problems import InvalidError, TooLargeError
+from service.settings import ServiceSettings
+from service.uploads.safetensors import read_header
+
+_BLOCK = 8 << 20
+_MEMBERS = {"x.npy", "ids.npy"}
+_ITEM_ENTRIES_MAX = 10_000_000
+_ID_BYTES_MAX = 4 * 512
+_SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "I8": "|i1", "BOOL": "|b1"} | {
+    f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)
+}
+FORMATS = "an .npz with arrays x and (optionally) ids, an .npy, or a .safetensors with a tensor x"
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What an array claims to be."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes its numbers take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class PoolUpload:
+    """Inputs on disk, float32 or float64, finite, as a readable `.npy` file; and the ids that came with them."""
+
+    file: BinaryIO
+    items: int
+    input_shape: tuple[int, ...]
+    dtype: str
+    ids: list[str] | None
+
+
+@contextmanager
+def read_pool(file: BinaryIO, size: int, settings: ServiceSettings) -> Iterator[PoolUpload]:
+    """The upload, checked and converted. Raises InvalidError, TooLargeError."""
+    file.seek(0)
+    magic = file.read(8)
+    with tempfile.TemporaryFile() as raw, tempfile.TemporaryFile() as converted:
+        if magic.startswith(b"\x93NUMPY"):
+            file.seek(0)
+            header, ids = _extract(file, size, raw, settings), None
+        elif magic.startswith(b"PK"):
+            header, ids = _extract_npz(file, raw, settings)
+        elif len(magic) == 8 and 2 <= int.from_bytes(magic, "little") <= size - 8:
+            header, ids = _extract_safetensors(file, size, raw, settings)
+        elif magic.startswith(b"\x80"):
+            raise InvalidError("pickle_refused", f"this is a pickle, which can run code when read: send {FORMATS}")
+        else:
+            raise InvalidError("unknown_format", f"the file is not one of the formats taken: send {FORMATS}")
+        if ids is not None and len(ids) != header.shape[0]:
+            raise InvalidError("wrong_shape", f"there are {len(ids)} ids for {header.shape[0]} items")
+        dtype = _convert(raw, header, ids, converted)
+        converted.seek(0)
+        yield PoolUpload(converted, header.shape[0], header.shape[1:], dtype, ids)
+
+
+# Containers
+
+
+def _extract_npz(file: BinaryIO, raw: IO[bytes], settings: ServiceSettings) -> tuple[ArrayHeader, list[str] | None]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = _checked_members(archive, settings)
+            with archive.open(members["x.npy"]) as stream:
+                header = _extract(stream, members["x.npy"].file_size, raw, settings)
+            if "ids.npy" not in members:
+                return header, None
+            with archive.open(members["ids.npy"]) as stream:
+                return header, _read_ids(stream, members["ids.npy"].file_size, header.shape[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError) as error:
+        raise InvalidError("truncated_upload", f"the .npz is damaged or cut short: {error}") from error
+
+
+def _checked_members(archive: zipfile.ZipFile, settings: ServiceSettings) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if member.filename not in _MEMBERS or member.filename in members:
+            raise InvalidError(
+                "unexpected_member",
+                f"the .npz has a member {member.filename!r} too many: it may hold x and ids, once each",
+            )
+        if member.flag_bits & 1 or member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise InvalidError("unsupported_archive", "the .npz is encrypted or not compressed by deflate")
+        if member.file_size > settings.max_expansion * max(member.compress_size, 1):
+            raise TooLargeError(
+                "expands_too_much",
+                f"{member.filename} would expand {member.file_size // max(member.compress_size, 1)} times, "
+                f"and {settings.max_expansion} times is the most: send it uncompressed (numpy.savez)",
+            )
+        members[member.filename] = member
+    if "x.npy" not in members:
+        raise InvalidError("x_missing", "the .npz has no array x, which should hold the items, (N, ...)")
+    return members
+
+
+def _extract_safetensors(
+    file: BinaryIO, size: int, raw: IO[bytes], settings: ServiceSettings
+) -> tuple[ArrayHeader, list[str] | None]:
+    found = read_header(file, size)
+    if set(found.tensors) != {"x"}:
+        raise InvalidError("x_missing", "the .safetensors must hold one tensor, x, with the items, (N, ...)")
+    entry = found.tensors["x"]
+    if entry.dtype not in _SAFETENSORS:
+        raise _wrong_dtype(entry.dtype)
+    header = _checked_header(ArrayHeader(np.dtype(_SAFETENSORS[entry.dtype]), entry.shape, False), settings)
+    file.seek(entry.start)
+    _copy(file, raw, header.nbytes)
+    if "ids" not in found.metadata:
+        return header, None
+    try:
+        ids = json.loads(found.metadata["ids"])
+    except (ValueError, RecursionError) as error:
+        raise InvalidError("invalid_ids", f"the metadata entry ids is not JSON: {error}") from error
+    if not isinstance(ids, list):
+        raise InvalidError("invalid_ids", "the metadata entry ids is not a JSON list of strings")
+    return header, _checked_ids(ids)
+
+
+# Arrays
+
+
+def _extract(stream: IO[bytes], size: int, raw: IO[bytes], settings: ServiceSettings) -> ArrayHeader:
+    """Check an `.npy` header and copy exactly the bytes it announces."""
+    header, read = _read_npy_header(stream)
+    _checked_header(header, settings)
+    if read + header.nbytes != size:
+        state = "cut short" if read + header.nbytes > size else "longer than its header says"
+        raise InvalidError("truncated_upload", f"the array is {state}: {size} bytes, {read + header.nbytes} expected")
+    _copy(stream, raw, header.nbytes)
+    return header
+
+
+def _read_npy_header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+                prefix = 10
+            elif version == (2, 0):
+                shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+                prefix = 12
+            else:
+                raise ValueError(f"version {version} of the format is not one NumPy writes for plain arrays")
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, Warning, EOFError) as error:
+        raise InvalidError("invalid_array", f"the array's header cannot be read: {error}"[:500]) from error
+    if not all(isinstance(side, int) and 0 <= side < 2**53 for side in shape):
+        raise InvalidError("invalid_array", f"the array's shape {shape} is not one of counts")
+    # NumPy pads headers to a multiple of 64; the stream's position says how long this one was.
+    return ArrayHeader(dtype, shape, fortran), max(stream.tell(), prefix)
+
+
+def _checked_header(header: ArrayHeader, settings: ServiceSettings) -> ArrayHeader:
+    if header.dtype.kind not in "fiub" or header.dtype.itemsize > 8 or header.dtype.hasobject:
+        raise _wrong_dtype(str(header.dtype))
+    if header.dtype.byteorder == ">":
+        raise InvalidError("unsupported_dtype", "x is big-endian: save it as x.astype(x.dtype.newbyteorder('<'))")
+    if len(header.shape) < 2 or 0 in header.shape:
+        raise InvalidError(
+            "wrong_shape",
+            f"x has shape {list(header.shape)}; it must be (N, ...): N items of one or more numbers",
+        )
+    if header.shape[0] > settings.max_items or header.nbytes > settings.max_upload_bytes:
+        raise TooLargeError(
+            "pool_too_large",
+            f"x has {header.shape[0]} items in {header.nbytes} bytes; an upload may hold {settings.max_items} "
+            f"items in {settings.max_upload_bytes} bytes: send it in parts",
+        )
+    if math.prod(header.shape[1:]) > _ITEM_ENTRIES_MAX:
+        raise TooLargeError(
+            "item_too_large",
+            f"an item has {math.prod(header.shape[1:])} numbers; {_ITEM_ENTRIES_MAX} is the most",
+        )
+    return header
+
+
+def _wrong_dtype(dtype: str) -> InvalidError:
+    return InvalidError("unsupported_dtype", f"x is {dtype}; items are float16, float32, float64, integers or booleans")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    left = count
+    while left:
+        block = source.read(min(_BLOCK, left))
+        if not block:
+            raise InvalidError("truncated_upload", f"the upload ends {left} bytes early")
+        target.write(block)
+        left -= len(block)
+    target.flush()
+
+
+def _convert(raw: IO[bytes], header: ArrayHeader, ids: list[str] | None, target: IO[bytes]) -> str:
+    """Write finite float rows as an `.npy`; returns their dtype. Raises InvalidError `not_finite`."""
+    order: Any = "F" if header.fortran else "C"
+    array = np.memmap(raw, header.dtype, "r", shape=header.shape, order=order)
+    step = max(1, _BLOCK // max(1, header.nbytes // header.shape[0]))
+    blocks = [slice(start, start + step) for start in range(0, header.shape[0], step)]
+    dtype = "float64" if _needs_double(array, blocks) else "float32"
+    np.lib.format.write_array_header_1_0(
+        target, {"descr": f"<f{np.dtype(dtype).itemsize}", "fortran_order": False, "shape": header.shape}
+    )
+    for rows in blocks:
+        block = np.ascontiguousarray(array[rows])
+        _check_finite(block, rows.start, ids)
+        target.write(np.ascontiguousarray(block, dtype=dtype).data)
+    target.flush()
+    return dtype
+
+
+def _needs_double(array: npt.NDArray[Any], blocks: list[slice]) -> bool:
+    if array.dtype.kind == "f" or array.dtype.itemsize < 4:
+        return array.dtype.itemsize == 8
+    # float32 holds integers up to 2**24 exactly.
+    return any(int(np.abs(array[rows].astype(np.float64)).max()) > 2**24 for rows in blocks)
+
+
+def _check_finite(block: npt.NDArray[Any], start: int, ids: list[str] | None) -> None:
+    if block.dtype.kind != "f":
+        return
+    flat = block.reshape(len(block), -1)
+    fine = (np.abs(flat) <= np.finfo(np.float32).max).all(axis=1)
+    if not fine.all():
+        row = start + int(np.flatnonzero(~fine)[0])
+        name = f" ({ids[row]!r})" if ids is not None else ""
+        raise InvalidError(
+            "not_finite",
+            f"item {row}{name} has NaN, infinite or too large numbers: every input must be finite",
+        )
+
+
+# Ids
+
+
+def _read_ids(stream: IO[bytes], size: int, items: int) -> list[str]:
+    header, read = _read_npy_header(stream)
+    if header.dtype.hasobject or header.dtype.kind not in "USiu" or header.dtype.itemsize > _ID_BYTES_MAX:
+        raise InvalidError(
+            "invalid_ids",
+            f"ids are {header.dtype}; they must be strings of at most 512 characters: "
+            "numpy.array([...], dtype=str), not dtype=object",
+        )
+    if header.shape != (items,) or read + header.nbytes != size:
+        raise InvalidError("wrong_shape", f"ids have shape {list(header.shape)}; there are {items} items")
+    data = stream.read(header.nbytes)
+    if len(data) != header.nbytes:
+        raise InvalidError("truncated_upload", "the array ids is cut short")
+    try:
+        values = np.frombuffer(data, dtype=header.dtype).tolist()
+        texts = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    except (ValueError, UnicodeError) as error:
+        raise InvalidError("invalid_ids", f"an id is not text: {error}") from error
+    return _checked_ids(texts)
+
+
+def _checked_ids(ids: list[Any]) -> list[str]:
+    seen: set[str] = set()
+    for row, name in enumerate(ids):
+        if not isinstance(name, str) or not 1 <= len(name) <= 512 or not _plain(name):
+            raise InvalidError(
+                "invalid_ids",
+                f"the id of item {row} must be 1 to 512 characters of text without control characters",
+            )
+        if name in seen:
+            raise InvalidError("duplicate_id", f"the id {name!r} is given twice: ids must be distinct")
+        seen.add(name)
+    return ids
+
+
+def _plain(name: str) -> bool:
+    return all(ord(char) >= 32 and ord(char) != 127 and not 0xD800 <= ord(char) < 0xE000 for char in name)
