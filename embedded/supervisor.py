@@ -196,7 +196,7 @@ class Supervisor:
             dead = next((c for c in self._children if c.process and c.process.poll() is not None), None)
             log = self._log(dead.name if dead else "service")
             raise StartError(f"{log.stem} did not start. The end of {log}:\n{tail(log)}")
-        self._say("service and workers ready")
+        self._say("service ready")
 
     def _answers(self) -> bool:
         try:

@@ -63,17 +63,20 @@ def append(session: Session, project_id: int, events: Sequence[NewEvent]) -> int
 
 
 def _fold(session: Session, project_id: int, latest: dict[int, tuple[int, NewEvent]]) -> None:
-    positions = sa.func.unnest(
-        sa.bindparam("positions", list(latest), type_=sa.ARRAY(sa.Integer)),
-        sa.bindparam("seqs", [seq for seq, _ in latest.values()], type_=sa.ARRAY(sa.BigInteger)),
-        sa.bindparam("labels", [e.class_index for _, e in latest.values()], type_=sa.ARRAY(sa.Integer)),
-        sa.bindparam("skips", [e.kind == "skip" for _, e in latest.values()], type_=sa.ARRAY(sa.Boolean)),
-    ).table_valued(
-        sa.column("position", sa.Integer),
-        sa.column("seq", sa.BigInteger),
-        sa.column("label", sa.Integer),
-        sa.column("skipped", sa.Boolean),
-        name="folded",
+    positions = (
+        sa.func.unnest(
+            sa.bindparam("positions", list(latest), type_=sa.ARRAY(sa.Integer)),
+            sa.bindparam("seqs", [seq for seq, _ in latest.values()], type_=sa.ARRAY(sa.BigInteger)),
+            sa.bindparam("labels", [e.class_index for _, e in latest.values()], type_=sa.ARRAY(sa.Integer)),
+            sa.bindparam("skips", [e.kind == "skip" for _, e in latest.values()], type_=sa.ARRAY(sa.Boolean)),
+        )
+        .table_valued(
+            sa.column("position", sa.Integer),
+            sa.column("seq", sa.BigInteger),
+            sa.column("label", sa.Integer),
+            sa.column("skipped", sa.Boolean),
+        )
+        .render_derived(name="folded")
     )
     session.execute(
         sa.update(Item)

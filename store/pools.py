@@ -35,7 +35,11 @@ def insert_items(session: Session, project_id: int, start: int, ids: Sequence[st
     ).all()
     if taken:
         return list(taken)
-    rows = sa.func.unnest(wanted).table_valued(sa.column("external_id", sa.Text), with_ordinality="place", name="rows")
+    rows = (
+        sa.func.unnest(wanted)
+        .table_valued(sa.column("external_id", sa.Text), with_ordinality="place")
+        .render_derived(name="rows")
+    )
     session.execute(
         sa.insert(Item).from_select(
             ["project_id", "position", "external_id", "held_out"],
