@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from service import auth, problems
 from service.context import Context
-from service.request_id import RequestIdMiddleware
+from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
 from service.routes import checkpoints, health, jobs, labels, pool, predictions, projects, strategies, suggest
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
@@ -44,16 +44,17 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         description=DESCRIPTION,
         version=version("lookahead"),
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
         responses=problems.declared(),
     )
     app.state.context = context
+    app.add_middleware(BodyLimitAsProblem)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     app.include_router(health.router)
     keyed = [Depends(auth.check)]
     for part in (projects, pool, checkpoints, labels, suggest, predictions, strategies, jobs):
-        limit = settings.max_upload_bytes if part in (pool, checkpoints) else None
+        # Per router and not on the app, whose own refusal would leave before our middleware could word it.
+        limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
         app.include_router(part.router, dependencies=keyed, max_body_size=limit)
 
     @app.get("/", include_in_schema=False)

@@ -85,7 +85,6 @@ _CODES = {
     400: "malformed_request",
     404: "unknown_route",
     405: "method_not_allowed",
-    413: "body_too_large",
     415: "unsupported_media_type",
 }
 
@@ -100,13 +99,14 @@ def _answer(
     job: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    request_id: str = request.scope.get("request_id", "")
     problem = Problem(
         type=f"/docs/problems#{code}",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
         code=code,
-        request_id=request.scope.get("request_id", ""),
+        request_id=request_id,
         errors=list(errors) if errors else None,
         job=job,
     )
@@ -114,7 +114,18 @@ def _answer(
         problem.model_dump(exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers=dict(headers or {}),
+        # The last resort's answer is sent outside the middleware that names requests.
+        headers={"X-Request-ID": request_id, **(headers or {})},
+    )
+
+
+def too_large(request: Request) -> JSONResponse:
+    """The problem of a body past its limit."""
+    return _answer(
+        request,
+        413,
+        "body_too_large",
+        "the body is larger than this route takes: send a pool in parts, labels in pages",
     )
 
 
@@ -153,6 +164,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return too_large(request)
         code = _CODES.get(error.status_code, "http_error")
         detail = str(error.detail)
         if error.status_code == HTTPStatus.NOT_FOUND:

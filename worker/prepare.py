@@ -139,7 +139,7 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
         classes=[plan.labels[int(plan.positions[k])] for k in labeled],
         candidates=[],
     )
-    reporter.stage("saving", len(labeled), "factor rows")
+    reporter.stage("saving")
     saved = context.artifacts.put_array(outputs.cpu().numpy())
     with context.sessions.begin() as session:
         for start in range(0, len(labeled), _ROWS_PER_INSERT):

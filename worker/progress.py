@@ -26,8 +26,10 @@ class Reporter:
         self._written = 0.0
 
     def stage(self, name: str, total: int = 0, unit: str = "") -> None:
-        """Begin a stage of `total` units. Raises CancelledError, ShuttingDownError."""
-        self._stage, self._done, self._total, self._unit = name, 0, total, unit
+        """Begin a stage of `total` units; without a total the counts stay. Raises as `check` does."""
+        self._stage = name
+        if total:
+            self._done, self._total, self._unit = 0, total, unit
         self._write()
 
     def advance(self, units: int = 1) -> None:
