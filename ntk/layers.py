@@ -1,10 +1,12 @@
 """Layer rules: how a layer's parameters enter the tangent kernel, from its input and its output's gradient.
 
 For one item the gradient of a scalar with respect to a Linear weight is the outer product g aᵀ, so the inner
-product of two items' gradients is (a·a')(g·g'): nothing of the parameters' size is ever formed. A convolution
-sums such outer products over positions; its per-example gradient is materialised, a tile of items at a time.
+product of two items' gradients is (a·a')(g·g'): nothing of the parameters' size is ever formed. A layer that
+is applied at T positions sums T outer products: either its per-example gradient is materialised, or the T²
+inner products of a pair of items are summed, whichever counts fewer multiplications.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +17,11 @@ from torch.nn import functional
 from ntk.errors import UnsupportedLayerError
 
 Tensor = torch.Tensor
+
+# The tile for which forms are compared. A constant, so that every tile of a layer has the same form.
+ITEMS_PER_TILE = 256
+# Entries of the table of position pairs that are held at a time.
+PAIR_ENTRIES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,48 @@ class Materialised:
         return self.rows.nbytes
 
 
-Block = OuterProduct | Materialised
+@dataclass(frozen=True)
+class Positions:
+    """Gradients Σ_t g_it a_itᵀ per group of channels, never formed: products summed over pairs."""
+
+    inputs: Tensor  # (N, groups, T, d)
+    gradients: Tensor  # (N, groups, T, p)
+
+    def inner(self, other: "Positions") -> Tensor:
+        """(N, M) inner products of gradients."""
+        items, groups, positions, _ = self.inputs.shape
+        others = len(other.inputs)
+        total = self.inputs.new_zeros((items, others))
+        step = max(1, PAIR_ENTRIES // max(1, others * positions**2))
+        for group in range(groups):
+            a, g = other.inputs[:, group].flatten(0, 1), other.gradients[:, group].flatten(0, 1)
+            for start in range(0, items, step):
+                rows = slice(start, start + step)
+                pairs = self.inputs[rows, group].flatten(0, 1) @ a.mT
+                pairs.mul_(self.gradients[rows, group].flatten(0, 1) @ g.mT)
+                total[rows] += pairs.view(-1, positions, others, positions).sum(dim=(1, 3))
+        return total
+
+    def to(self, dtype: torch.dtype) -> "Positions":
+        """The same in another precision."""
+        return Positions(self.inputs.to(dtype), self.gradients.to(dtype))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.inputs.nbytes + self.gradients.nbytes
+
+
+Block = OuterProduct | Materialised | Positions
+
+
+def over_positions(inputs: Tensor, gradients: Tensor) -> Block:
+    """The cheaper form for inputs (N, groups, T, d), with the bias's one, and gradients (N, groups, T, p)."""
+    positions, d, p = inputs.shape[2], inputs.shape[3], gradients.shape[3]
+    # Per pair of items: d·p for materialised gradients, formed once per tile, or T² products of d and p.
+    if d * p * (1 + positions / ITEMS_PER_TILE) <= positions**2 * (d + p):
+        return Materialised(torch.matmul(gradients.mT, inputs).flatten(1))
+    return Positions(inputs, gradients)
 
 
 def linear(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> Block:
@@ -69,12 +117,11 @@ def linear(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> Block:
         inputs = functional.pad(inputs, (0, 1), value=1.0)
     if inputs.ndim == 2:
         return OuterProduct(inputs, gradients)
-    positions = inputs.flatten(1, -2), gradients.flatten(1, -2)
-    return Materialised(torch.einsum("ntp,ntd->npd", positions[1], positions[0]).flatten(1))
+    return over_positions(inputs.flatten(1, -2)[:, None], gradients.flatten(1, -2)[:, None])
 
 
 def conv2d(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> Block:
-    """Conv2d with any stride, padding, dilation and groups: per-example weight and bias gradients."""
+    """Conv2d on (N, channels, height, width), with any stride, padding, dilation and groups."""
     assert isinstance(layer, nn.Conv2d)
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         inputs = functional.pad(
@@ -94,12 +141,19 @@ def conv2d(layer: nn.Module, inputs: Tensor, gradients: Tensor) -> Block:
     )
     items, groups = len(inputs), layer.groups
     # unfold orders (channel, kernel position): channels of one group are contiguous.
-    patches = patches.view(items, groups, -1, patches.shape[-1])
-    outputs = gradients.flatten(2).view(items, groups, -1, patches.shape[-1])
-    rows = torch.matmul(outputs, patches.mT).flatten(1)
+    patches = patches.view(items, groups, -1, patches.shape[-1]).mT
+    outputs = gradients.flatten(2).view(items, groups, -1, gradients[0, 0].numel()).mT
     if layer.bias is not None:
-        rows = torch.cat([rows, gradients.flatten(2).sum(dim=2)], dim=1)
-    return Materialised(rows)
+        patches = functional.pad(patches, (0, 1), value=1.0)
+    return over_positions(patches, outputs)
+
+
+def unfolded_bytes(layer: nn.Module, gradients: Tensor) -> int:
+    """Memory that unfolding a layer's input takes, and its copy with the bias's column."""
+    if not isinstance(layer, nn.Conv2d):
+        return 0
+    patch = layer.in_channels * math.prod(layer.kernel_size)
+    return 2 * len(gradients) * patch * gradients[0, 0].numel() * gradients.element_size()
 
 
 Rule = Callable[[nn.Module, Tensor, Tensor], Block]
@@ -111,6 +165,10 @@ def rules_for(module: nn.Module) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
     owners: dict[int, str] = {}
     for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise UnsupportedLayerError(
+                f"layer {name!r} ({type(layer).__name__}) keeps no running statistics: it mixes the items of a batch"
+            )
         own = [parameter for _, parameter in layer.named_parameters(recurse=False)]
         if not own:
             continue

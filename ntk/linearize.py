@@ -3,14 +3,15 @@
 Source: [TH] "Insights From Infinitely Wide Neural Networks", section 3.2 (the pseudo-NTK).
 """
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ntk.errors import UnsupportedLayerError
-from ntk.layers import Block, rules_for
+from ntk.errors import NonFiniteError, UnsupportedLayerError
+from ntk.layers import Block, rules_for, unfolded_bytes
 
 Tensor = torch.Tensor
 
@@ -20,6 +21,8 @@ class Features:
     """Per-layer blocks whose inner products sum to the kernel, for a tile of items."""
 
     blocks: list[Block]
+    # What capturing these took, roughly: activations, their gradients and the largest unfolding.
+    working_bytes: int = 0
 
     def inner(self, other: "Features") -> Tensor:
         """(N, M) kernel block, float64: products in the blocks' dtype, layers summed in float64."""
@@ -33,7 +36,7 @@ class Features:
 
     def to(self, dtype: torch.dtype) -> "Features":
         """The same in another precision."""
-        return Features([block.to(dtype) for block in self.blocks])
+        return Features([block.to(dtype) for block in self.blocks], self.working_bytes)
 
     @property
     def nbytes(self) -> int:
@@ -44,9 +47,10 @@ class Features:
 class Linearization:
     """A network in eval mode whose layers' inputs and output gradients can be captured."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module.eval().requires_grad_(False)
-        self._rules = rules_for(module)
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        # A copy: the caller's network keeps its mode and its gradients.
+        self._module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
+        self._rules = rules_for(self._module)
         if not self._rules:
             raise UnsupportedLayerError("the network has no parameters")
 
@@ -76,13 +80,46 @@ class Linearization:
             raise UnsupportedLayerError(f"layer {sorted(missing)[0]!r} takes no part in the forward pass")
         scalar = outputs.sum() / math.sqrt(outputs.shape[1])
         gradients = torch.autograd.grad(scalar, [captured[name][1] for name in self._rules])
+        # The network's own activations between layers are about as large as what was captured.
+        held = 3 * sum(a.nbytes + g.nbytes for (a, _), g in zip(captured.values(), gradients, strict=True))
+        unfolded = 0
+        blocks = []
         with torch.no_grad():
-            return Features(
-                [
-                    rule(self._module.get_submodule(name), captured[name][0].detach(), gradient)
-                    for (name, rule), gradient in zip(self._rules.items(), gradients, strict=True)
-                ]
-            )
+            for (name, rule), gradient in zip(self._rules.items(), gradients, strict=True):
+                layer = self._module.get_submodule(name)
+                blocks.append(rule(layer, captured[name][0].detach(), gradient))
+                unfolded = max(unfolded, unfolded_bytes(layer, gradient))
+        return Features(blocks, held + unfolded)
+
+    def check(self, x: Tensor) -> None:
+        """Compare the kernel of each of a few items with autograd's. Raises UnsupportedLayerError if they differ.
+
+        It catches what no rule can see: parameters used past their layer, random or batch-dependent passes.
+        """
+        features = self.features(x)
+        found = features.inner(features).diagonal().tolist()
+        bound = 1e-6 if x.dtype == torch.float64 else 1e-3
+        for k, ours in enumerate(found):
+            expected = self._squared_gradient(x[k : k + 1])
+            if not (math.isfinite(ours) and math.isfinite(expected)):
+                raise NonFiniteError("the network's outputs or their gradients are not finite")
+            if abs(ours - expected) > bound * max(ours, expected):
+                raise UnsupportedLayerError(
+                    f"the layers' kernel of an item is {ours:.6g} and autograd's is {expected:.6g}: the forward "
+                    "pass uses parameters outside their layers, is random, or mixes the items of a batch"
+                )
+
+    def _squared_gradient(self, item: Tensor) -> float:
+        """‖∇θ Σ_c f_c/√C‖² of one item (1, ...), by autograd over the parameters."""
+        try:
+            self._module.requires_grad_(True)
+            with torch.enable_grad():
+                outputs = self._module(item.detach())
+                scalar = outputs.sum() / math.sqrt(outputs.shape[1])
+                gradients = torch.autograd.grad(scalar, list(self._module.parameters()))
+        finally:
+            self._module.requires_grad_(False)
+        return sum(float(gradient.double().square().sum()) for gradient in gradients)
 
 
 def _capture(name: str, captured: dict[str, tuple[Tensor, Tensor]]):  # type: ignore[no-untyped-def]

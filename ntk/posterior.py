@@ -11,11 +11,13 @@ with r(x') = y' − f(x') and u(x') = S(x',x') + λ.
 import torch
 
 from ntk.buffers import Covariance, GrowingSquare
+from ntk.checks import check_absent, check_labels
 from ntk.factor import Factor
 
 Tensor = torch.Tensor
 
-LABELS_PER_BLOCK = 256
+# Beyond this many labels at once the covariance is computed anew in float64 instead of updated.
+LABELS_PER_UPDATE = 256
 COVARIANCE_ROWS_PER_TILE = 512
 
 
@@ -123,6 +125,7 @@ class Posterior:
 
         Raises NotPositiveDefiniteError, NonFiniteError; nothing has changed then.
         """
+        check_labels([index], [y], self.labeled, self.size, self.classes)
         column = self._gram_of(self.labeled, self._indices([index]))[:, 0]
         residual = self._one_hot([y])[0] - self.outputs_of(self._indices([index]))[0]
         slot = self._s.slot(index)
@@ -150,31 +153,41 @@ class Posterior:
 
     def label_many(self, indices: list[int], ys: list[int]) -> list[Tensor]:
         """Add labels in order; returns the factor's new rows. Raises as `label` does."""
-        rows: list[Tensor] = []
-        for start in range(0, len(indices), LABELS_PER_BLOCK):
-            block = indices[start : start + LABELS_PER_BLOCK]
-            rows += self._label_block(block, ys[start : start + LABELS_PER_BLOCK])
+        check_labels(indices, ys, self.labeled, self.size, self.classes)
+        if not indices:
+            return []
+        # One append for all of them: it can only fail before anything has changed.
+        rows = self._label_block(indices, ys)
         self._solve_labels()
         self.inverse_diagonal = self._inverse_diagonal()
-        self._s.outputs[:] = self.outputs_of(self.candidates)
+        if len(indices) > LABELS_PER_UPDATE:
+            self.refresh()
+        else:
+            self._s.outputs[:] = self.outputs_of(self.candidates)
         return rows
 
     def _label_block(self, indices: list[int], ys: list[int]) -> list[Tensor]:
         new = self._indices(indices)
         columns = self._gram_of(self.labeled, new)
         corner = self._gram_of(new, new) + self.ridge * self._eye(len(new))
-        remaining = [k for k in self.candidates.tolist() if k not in set(indices)]
-        changes = self._exact_columns(self._indices(remaining), indices)
+        gone = set(indices)
+        remaining = [k for k in self.candidates.tolist() if k not in gone]
+        changes = None
+        if len(indices) <= LABELS_PER_UPDATE:
+            changes = self._exact_columns(self._indices(remaining), indices)
         start = self.n
         rows = self.factor.append_block(columns, corner)
         for index in indices:
             slot = self._s.slot(index)
             if slot is not None:
                 self._s.remove(slot)
-        order = {item: k for k, item in enumerate(remaining)}
-        changes = changes[[order[item] for item in self.candidates.tolist()]]
-        lower = torch.stack([torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows])
-        self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
+        if changes is not None:
+            order = {item: k for k, item in enumerate(remaining)}
+            changes = changes[[order[item] for item in self.candidates.tolist()]]
+            lower = torch.stack(
+                [torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows]
+            )
+            self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
         self.labeled = torch.cat([self.labeled, new])
         self.labels = torch.cat([self.labels, self._indices(ys)])
         return rows
@@ -224,6 +237,7 @@ class Posterior:
 
     def add_candidates(self, indices: list[int]) -> None:
         """The items may be suggested (again): their covariances come from the factor, O(nm) each."""
+        check_absent(indices, self.candidates, self.labeled)
         everyone = self._indices([*self.candidates.tolist(), *indices])
         columns = self._exact_columns(everyone, indices)
         self._s.add(self._indices(indices), columns, self.outputs_of(self._indices(indices)))
@@ -282,7 +296,9 @@ class Posterior:
         return torch.eye(size, dtype=torch.float64, device=self._device)
 
     def _gram_of(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """A float64 block of the kernel."""
+        """A float64 block of the kernel. It is symmetric: gather whole rows of whichever side is shorter."""
+        if len(columns) < len(rows):
+            return self._gram_of(columns, rows).mT
         return self.gram.index_select(0, rows).index_select(1, columns).double()
 
     def _one_hot(self, ys: list[int]) -> Tensor:

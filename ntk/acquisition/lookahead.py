@@ -6,6 +6,8 @@ NeurIPS 2022, equation 13 (MLMOC), with the rank-one form of equation 12.
 
 import torch
 
+from ntk.errors import NonFiniteError
+
 Tensor = torch.Tensor
 
 # Entries per tile of (rows, m): a few MiB, to stay near the processor's caches.
@@ -58,14 +60,15 @@ def greedy_mlmoc(
     """(indices, scores) of a batch, each pick conditioned on the earlier ones with their predicted classes.
 
     The covariance is not changed: S − Σ c cᵀ / u over the picks is formed in tiles. A picked item counts as
-    labeled, so it leaves the sum over candidates.
+    labeled, so it leaves the sum over candidates. Fewer than `count` come back when fewer are eligible.
+    Raises NonFiniteError when a score is NaN.
     """
     chosen: list[int] = []
     scores: list[float] = []
     variance, outputs = variance.clone(), outputs.double().clone()
     halves = variance.new_empty((0, len(variance)))  # c / √u per pick
     unpicked = torch.ones_like(eligible)
-    for _ in range(count):
+    for _ in range(min(count, int(eligible.sum()))):
         counted = unpicked.to(covariance.dtype)
         if reference is not None:
             score = _network_change(covariance, halves, variance, outputs, reference, counted)
@@ -91,6 +94,8 @@ def greedy_mlmoc(
 
 
 def _best(scores: Tensor, tie_break: Tensor, allowed: Tensor) -> int:
+    if bool(torch.isnan(scores).any()):
+        raise NonFiniteError("a score is not a number")
     masked = torch.where(allowed, scores, -torch.inf)
     ties = (masked == masked.max()).nonzero()[:, 0]
     return int(ties[tie_break[ties].argmin()])
@@ -140,8 +145,9 @@ def influence(
 ) -> tuple[Tensor, Tensor]:
     """(items, changes), each (q, count): the candidates x ≠ x' whose outputs a label at x' would change most.
 
-    ‖f⁺(x) − f(x)‖ = |S(x, x')| ‖r(x')‖ / u(x'), largest first.
+    ‖f⁺(x) − f(x)‖ = |S(x, x')| ‖r(x')‖ / u(x'), largest first; at most the m − 1 others.
     """
+    count = min(count, len(covariance) - 1)
     items, changes = [], []
     for tile in torch.split(picks, max(1, TILE_ENTRIES // max(len(covariance), 1))):
         size = covariance[tile].double().abs_()

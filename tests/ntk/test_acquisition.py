@@ -145,3 +145,35 @@ def test_random_choice_follows_items_not_their_order() -> None:
     other = tie[order][random_choice(4, 3, torch.Generator().manual_seed(4), tie[order])]
     assert torch.equal(one, other)
     assert len(set(one.tolist())) == 3
+
+
+def test_greedy_gives_no_more_than_is_eligible_and_refuses_nan(device: torch.device) -> None:
+    posterior = build(problem(8), device)
+    eligible = torch.zeros(posterior.m, dtype=torch.bool, device=device)
+    eligible[[2, 5]] = True
+
+    def greedy(column_l1: Tensor) -> list[int]:
+        picks, values = lookahead.greedy_mlmoc(
+            posterior.covariance,
+            posterior.variance,
+            posterior.candidate_outputs,
+            None,
+            column_l1,
+            count=5,
+            tie_break=posterior.candidates,
+            eligible=eligible,
+        )
+        assert len(values) == len(picks)
+        return sorted(picks.tolist())
+
+    assert greedy(posterior.column_l1) == [2, 5]
+    with pytest.raises(NonFiniteError):
+        greedy(posterior.column_l1 * torch.nan)
+
+
+def test_influence_has_at_most_the_others(device: torch.device) -> None:
+    posterior = build(problem(9), device)
+    norms, picks = torch.ones(posterior.m, device=device), torch.tensor([4], device=device)
+    items, changes = lookahead.influence(posterior.covariance, posterior.variance, norms, picks, posterior.m + 3)
+    assert items.shape == changes.shape == (1, posterior.m - 1)
+    assert 4 not in items[0].tolist()

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ntk.errors import UnsupportedLayerError
+from ntk.errors import NonFiniteError, UnsupportedLayerError
 from ntk.kernels import KernelEngine, tile_plan
+from ntk.layers import Materialised, OuterProduct, Positions
+from ntk.linearize import Linearization
 from tests import factories, oracles
 
 Tensor = torch.Tensor
@@ -17,6 +19,19 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "deep mlp": (lambda: factories.mlp(12, [20, 20, 20, 10], 10), (3, 4)),
     "linear": (lambda: factories.mlp(5, [], 2), (5,)),
     "cnn": (lambda: factories.cnn(2, 4), (2, 11, 9)),
+    # Wide and over few positions: here the sum over position pairs is the cheaper form.
+    "deep cnn": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 24, 3, padding=1, stride=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(24, 30, 3, padding=1, groups=2),
+            nn.ReLU(),
+            nn.Conv2d(30, 16, 2, bias=False),
+            nn.Flatten(),
+            nn.Linear(16, 3),
+        ).double(),
+        (4, 4, 4),
+    ),
     "linear over positions": (
         lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 3, bias=False)).double(),
         (3, 4),
@@ -126,6 +141,80 @@ def tied() -> nn.Module:
     return nn.Sequential(first, second)
 
 
+class PastItsLayer(nn.Module):
+    """Uses a weight outside the layer that owns it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(nn.functional.linear(self.layer(x), self.layer.weight))
+        return out
+
+
+class Random(nn.Module):
+    """Drops units in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 64)
+        self.last = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(nn.functional.dropout(self.layer(x)))
+        return out
+
+
+class Mixing(nn.Module):
+    """Scales every item by the mean of its batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x).square()
+        return out * out.mean(dim=0)
+
+
+def test_every_form_is_exercised() -> None:
+    build, shape = NETWORKS["deep cnn"]
+    blocks = Linearization(build(), torch.device("cpu"), torch.float64).features(
+        torch.zeros((2, *shape), dtype=torch.float64)
+    )
+    assert {type(block) for block in blocks.blocks} == {Materialised, Positions, OuterProduct}
+
+
+def test_memory_bounds_a_tile_by_what_capturing_it_takes() -> None:
+    x = torch.randn(4, 3, 48, 48)
+    module = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    engine = KernelEngine(module, memory_bytes=1 << 25)
+    activations = 4 * 16 * (46 * 46 + 44 * 44)
+    engine.gram(x)
+    assert engine._rows_per_tile is not None
+    assert 1 <= engine._rows_per_tile * activations < 1 << 25
+
+
+def test_the_callers_network_is_left_alone() -> None:
+    module = nn.Sequential(nn.Linear(4, 3)).double().train()
+    KernelEngine(module, dtype=torch.float32).gram(torch.randn(3, 4))
+    weight = next(module.parameters())
+    assert (weight.dtype, weight.requires_grad, module.training) == (torch.float64, True, True)
+
+
+def test_no_items_and_numbers_that_are_none() -> None:
+    engine = KernelEngine(nn.Linear(4, 3))
+    assert engine.gram(torch.empty(0, 4)).shape == (0, 0)
+    assert engine.diagonal(torch.empty(0, 4)).shape == (0,)
+    assert engine.cross(torch.empty(0, 4), torch.randn(3, 4)).shape == (0, 3)
+    x = torch.randn(5, 4)
+    x[3] = torch.nan
+    with pytest.raises(NonFiniteError):
+        engine.gram(x)
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -134,8 +223,22 @@ def tied() -> nn.Module:
         (Unused(), "takes no part"),
         (tied(), "share a parameter"),
         (nn.Flatten(), "no parameters"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)), "batch"),
+        (PastItsLayer(), "autograd"),
+        (Random(), "autograd"),
+        (Mixing(), "autograd"),
     ],
-    ids=["no rule", "used twice", "unused", "tied", "no parameters"],
+    ids=[
+        "no rule",
+        "used twice",
+        "unused",
+        "tied",
+        "no parameters",
+        "batch statistics",
+        "past its layer",
+        "random",
+        "mixing",
+    ],
 )
 def test_what_is_not_exact_is_refused(module: nn.Module, words: str) -> None:
     with pytest.raises(UnsupportedLayerError, match=words):

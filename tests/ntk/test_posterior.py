@@ -1,10 +1,12 @@
 """The live posterior against refits from scratch, through every way a label can come and go."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from ntk.errors import NotPositiveDefiniteError
 from ntk.posterior import Posterior
 from tests import oracles
 from tests.factories import Problem, problem
@@ -235,3 +237,40 @@ def test_unknown_items_are_refused(device: torch.device) -> None:
         posterior.withdraw(case.candidates[0])
     with pytest.raises(KeyError):
         posterior.remove_candidate(case.labeled[0])
+
+
+def test_what_is_refused_changes_nothing(device: torch.device) -> None:
+    case = problem(15, items=400, labeled=5)
+    broken = case.candidates[320]
+    good = case.gram.clone()
+    case.gram[broken, broken] = -1e6
+    posterior = build(case, device)
+    case.gram = good
+    free = [k for k in case.candidates if k != broken]
+    posterior.remove_candidate(broken)
+    labeled, candidate = case.labeled[0], free[0]
+    refused: list[tuple[type[Exception], Callable[[], object]]] = [
+        (ValueError, lambda: posterior.label(labeled, 0)),
+        (ValueError, lambda: posterior.label(candidate, 99)),
+        (ValueError, lambda: posterior.label(400, 0)),
+        (ValueError, lambda: posterior.label_many(free[:2], [0, 99])),
+        (ValueError, lambda: posterior.label_many([candidate, candidate], [0, 0])),
+        (ValueError, lambda: posterior.add_candidates([candidate])),
+        (ValueError, lambda: posterior.add_candidates([labeled])),
+        (NotPositiveDefiniteError, lambda: posterior.label(broken, 0)),
+        (NotPositiveDefiniteError, lambda: posterior.label_many([*free[:300], broken], [0] * 301)),
+    ]
+    for error, ask in refused:
+        with pytest.raises(error):
+            ask()
+        assert len(posterior.alpha) == len(posterior.factor) == posterior.n == 5
+        assert posterior.m == len(free)
+    check(posterior, case, {k: case.labels[k] for k in case.labeled})
+
+
+def test_more_labels_at_once_than_one_update_takes(device: torch.device) -> None:
+    case = problem(16, items=320, labeled=4)
+    posterior = build(case, device)
+    new = case.candidates[:290]
+    posterior.label_many(new, [case.labels[k] for k in new])
+    check(posterior, case, {k: case.labels[k] for k in [*case.labeled, *new]})
