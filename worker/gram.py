@@ -11,8 +11,14 @@ from ntk.posterior import Posterior
 from store.tables import KernelPanel
 from worker.context import Context
 
-# Kernel option `dtype` -> the precision in which Gram panels are kept.
-STORED: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+# Windows up to this many items keep kernel and covariance in float64 whatever the network's precision: scores are
+# then as exact as the network's own numbers, for half a gigabyte each at the most and one slower pass per label.
+DOUBLE_UP_TO = 8192
+
+
+def precision(dtype: str, size: int) -> torch.dtype:
+    """In which precision to keep the kernel and the covariance of a window of `size` items."""
+    return torch.float64 if dtype == "float64" or size <= DOUBLE_UP_TO else torch.float32
 
 
 def assemble(context: Context, panels: Sequence[KernelPanel]) -> torch.Tensor:
@@ -63,12 +69,11 @@ def accuracy(model: Posterior) -> float | None:
     return None if math.isnan(value) else value
 
 
-def changed_predictions(model: Posterior, outputs: torch.Tensor) -> float | None:
-    """Share of candidates whose predicted class differs from the checkpoint's `outputs` (N, C)."""
-    if model.m == 0:
+def changed_predictions(now: torch.Tensor, before: torch.Tensor) -> float | None:
+    """Share of items whose predicted class differs between two sets of outputs (m, C); None without items."""
+    if len(now) == 0:
         return None
-    before = outputs[model.candidates].argmax(dim=1)
-    return float((model.candidate_outputs.argmax(dim=1) != before).double().mean())
+    return float((now.argmax(dim=1) != before.argmax(dim=1)).double().mean())
 
 
 def to_list(values: torch.Tensor) -> list[Any]:

@@ -69,7 +69,9 @@ class Live:
             items=[self.positions[labeled[k]] for k in rows],
             rows=[self.posterior.factor.row(k).cpu().numpy() for k in rows],
             leave_one_out_accuracy=gram.accuracy(self.posterior),
-            changed_predictions=gram.changed_predictions(self.posterior, self.outputs),
+            changed_predictions=gram.changed_predictions(
+                self.posterior.candidate_outputs, self.outputs[self.posterior.candidates]
+            ),
         )
         self.applied_seq, self.revision = change.applied_seq, change.revision
         return change

@@ -117,7 +117,7 @@ def _panels(context: Context, plan: _Plan, engine: KernelEngine, inputs: torch.T
     for start, stop in tiles:
         if start not in plan.finished:
             panel = engine.panel(inputs, start, stop, on_tile=reporter.check)
-            stored = panel.to(gram.STORED[plan.options["dtype"]]).cpu().numpy()
+            stored = panel.to(gram.precision(plan.options["dtype"], len(inputs))).cpu().numpy()
             artifact = context.artifacts.put_array(stored)
             with context.sessions.begin() as session:
                 session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
@@ -139,6 +139,11 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
         classes=[plan.labels[int(plan.positions[k])] for k in labeled],
         candidates=[],
     )
+    known = set(labeled)
+    others = torch.tensor(
+        [k for k in range(len(plan.positions)) if k not in known], dtype=torch.long, device=context.device
+    )
+    changed = gram.changed_predictions(posterior.outputs_of(others), outputs[others])
     reporter.stage("saving")
     saved = context.artifacts.put_array(outputs.cpu().numpy())
     with context.sessions.begin() as session:
@@ -162,6 +167,7 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
                 jitter=posterior.factor.jitter,
                 labeled_count=len(labeled),
                 leave_one_out_accuracy=gram.accuracy(posterior),
+                changed_predictions=changed,
                 ready_at=sa.func.now(),
             )
         )

@@ -66,7 +66,7 @@ def read_pool(file: BinaryIO, size: int, settings: ServiceSettings) -> Iterator[
         if magic.startswith(b"\x93NUMPY"):
             file.seek(0)
             header, ids = _extract(file, size, raw, settings), None
-        elif magic.startswith(b"PK"):
+        elif magic.startswith(b"PK\x03\x04"):
             header, ids = _extract_npz(file, raw, settings)
         elif len(magic) == 8 and 2 <= int.from_bytes(magic, "little") <= size - 8:
             header, ids = _extract_safetensors(file, size, raw, settings)

@@ -38,14 +38,15 @@ def read_header(file: BinaryIO, size: int) -> Header:
     """Parse and check the header of a file of `size` bytes. Raises InvalidError `invalid_safetensors`."""
     file.seek(0)
     head = file.read(8)
-    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        raise InvalidError(
-            "pickle_refused",
-            "this is a pickle or a torch.save archive, which can run code when read: "
-            "save with safetensors.torch.save_file(model.state_dict(), path)",
-        )
     length = int.from_bytes(head, "little")
     if len(head) < 8 or length > min(_HEADER_MAX, size - 8):
+        # Only now: a header of 128 bytes also begins with the pickle protocol's first byte.
+        if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+            raise InvalidError(
+                "pickle_refused",
+                "this is a pickle or a torch.save archive, which can run code when read: "
+                "save with safetensors.torch.save_file(model.state_dict(), path)",
+            )
         raise _invalid("the file does not begin with the length of a header it holds")
     try:
         parsed = json.loads(file.read(length), object_pairs_hook=_distinct)
