@@ -1,0 +1,284 @@
+"""Jobs through every way they can end, and what survives a worker or a queue that is lost."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import torch
+
+from ntk.kernels import KernelEngine
+from store import jobs
+from store.architectures import ARCHITECTURES, architecture
+from store.tables import Job, KernelPanel
+from tests.api import Api, assert_problem
+from tests.worker.conftest import run_queued
+from worker import maintenance, prepare, queue
+from worker.checkpoints import build
+from worker.context import Context
+from worker.jobs import run_in
+from worker.progress import Reporter
+
+
+@pytest.fixture
+def waiting(api: Api) -> str:
+    """A project whose checkpoint waits to be prepared; the job's id."""
+    api.project()
+    api.pool(items=40)
+    job_id: str = api.mlp()["id"]
+    return job_id
+
+
+def job_of(api: Api, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
+    return found
+
+
+@pytest.fixture
+def small_panels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "PANEL_ROWS", 8)
+
+
+def test_prepare_reports_and_activates(api: Api, waiting: str, worker: Context, small_panels: None) -> None:
+    queued = job_of(api, waiting)
+    assert (queued["status"], queued["queue_position"], queued["kind"]) == ("queued", 0, "prepare")
+    assert api.get("/projects/p").json()["preparing"] == waiting
+    run_queued(worker)
+    done = job_of(api, waiting)
+    assert done["status"] == "succeeded"
+    assert done["progress"]["done"] == done["progress"]["total"] > 0
+    assert done["result"]["window"] == 40
+    project = api.get("/projects/p").json()
+    assert project["checkpoint"] == done["result"]["checkpoint"]
+    assert project["kernel_state"]["id"] == done["result"]["kernel"]
+    assert project["preparing"] is None
+    run_in(worker, waiting)
+    assert job_of(api, waiting)["attempt"] == 1
+
+
+def test_an_interrupted_prepare_goes_on_from_its_last_panel(
+    api: Api, waiting: str, new_context: Callable[[], Context], small_panels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = KernelEngine.panel
+    computed: list[int] = []
+
+    def counted(self: KernelEngine, x: torch.Tensor, start: int, stop: int, **more: Any) -> torch.Tensor:
+        if len(computed) == 3:
+            computed.append(-1)
+            raise KeyboardInterrupt
+        computed.append(start)
+        return panel(self, x, start, stop, **more)
+
+    monkeypatch.setattr(KernelEngine, "panel", counted)
+    first = new_context()
+    with pytest.raises(KeyboardInterrupt):
+        run_in(first, waiting)
+    assert job_of(api, waiting)["status"] == "running"
+    with first.sessions.begin() as session:
+        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
+    second = new_context()
+    assert maintenance.sweep(second) == 0
+    with second.sessions.begin() as session:
+        session.execute(sa.update(Job).values(created_at=sa.func.now() - timedelta(minutes=1)))
+    assert maintenance.sweep(second) == 1
+    assert run_queued(second) == 1
+    done = job_of(api, waiting)
+    assert (done["status"], done["attempt"]) == ("succeeded", 2)
+    assert computed == [0, 8, 16, -1, 24, 32]
+    with second.sessions.begin() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(KernelPanel)) == 5
+
+
+def test_a_job_that_kills_its_worker_twice_is_failed(api: Api, waiting: str, worker: Context) -> None:
+    for _ in range(2):
+        with worker.sessions.begin() as session:
+            assert jobs.claim(session, waiting, "doomed") is not None
+            session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
+        maintenance.sweep(worker)
+    failed = job_of(api, waiting)
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] == "worker_lost"
+
+
+def test_a_worker_given_up_for_lost_cannot_write(api: Api, waiting: str, worker: Context) -> None:
+    with worker.sessions.begin() as session:
+        lost = jobs.claim(session, waiting, "slow")
+        assert lost is not None
+        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
+    maintenance.sweep(worker)
+    run_queued(worker)
+    with worker.sessions.begin() as session:
+        assert not jobs.finish(session, lost, "failed")
+        assert not jobs.report(session, lost, stage="late", done=0, total=1, unit="")
+    assert job_of(api, waiting)["status"] == "succeeded"
+
+
+def test_a_wiped_queue_is_filled_again(api: Api, waiting: str, worker: Context) -> None:
+    assert queue.is_waiting(worker.redis, waiting)
+    worker.redis.flushdb()
+    with worker.sessions.begin() as session:
+        session.execute(sa.update(Job).values(created_at=sa.func.now() - timedelta(minutes=1)))
+    assert maintenance.sweep(worker) == 1
+    assert queue.is_waiting(worker.redis, waiting)
+    assert maintenance.sweep(worker) == 0
+
+
+def test_cancel_before_and_while_running(
+    api: Api, waiting: str, worker: Context, small_panels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = api.post(f"/jobs/{waiting}/cancel")
+    assert cancelled.status_code == 202
+    assert cancelled.json()["status"] == "cancelled"
+    assert run_queued(worker) == 0
+    assert_problem(api.post(f"/jobs/{waiting}/cancel"), 409, "job_finished")
+
+    job_id = api.mlp(seed=1)["id"]
+    monkeypatch.setattr("worker.progress._WRITE_SECONDS", 0.0)
+    advance = Reporter.advance
+
+    def cancel_then_advance(self: Reporter, units: int = 1) -> None:
+        assert api.post(f"/jobs/{job_id}/cancel").json()["status"] == "running"
+        advance(self, units)
+
+    monkeypatch.setattr(Reporter, "advance", cancel_then_advance)
+    run_queued(worker)
+    assert job_of(api, job_id)["status"] == "cancelled"
+    assert api.get("/projects/p").json()["kernel_state"] is None
+
+
+def test_shutting_down_puts_the_job_back(api: Api, waiting: str, new_context: Callable[[], Context]) -> None:
+    stopping = new_context()
+    stopping.stopping.set()
+    run_in(stopping, waiting)
+    back = job_of(api, waiting)
+    assert (back["status"], back["attempt"]) == ("queued", 0)
+    run_queued(new_context())
+    assert job_of(api, waiting)["status"] == "succeeded"
+
+
+def test_a_failure_is_told_and_is_not_the_clients_fault(
+    api: Api, waiting: str, working: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _until(lambda: job_of(api, waiting)["status"] == "succeeded")
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("worker.suggest._choose", fail)
+    problem = assert_problem(api.suggest(), 500, "internal_error")
+    assert "boom" not in problem["detail"]
+    assert job_of(api, problem["job"])["status"] == "failed"
+    monkeypatch.undo()
+    assert api.suggest().status_code == 200
+
+
+def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_not_prepared_names_the_job_and_an_empty_pool_can_wait(api: Api, worker: Context) -> None:
+    api.project()
+    answer = api.checkpoint(_module(), options={"in_features": 6, "hidden": [16, 8]})
+    assert answer.status_code == 202
+    run_queued(worker)
+    assert job_of(api, answer.json()["id"])["result"]["window"] == 0
+    added = api.pool(items=12)
+    assert added["job"] is not None
+    problem = assert_problem(api.suggest(), 409, "not_prepared", added["job"])
+    assert problem["job"] == added["job"]
+    run_queued(worker)
+    assert api.get("/projects/p").json()["kernel_state"]["window"] == 12
+
+
+def _module() -> torch.nn.Module:
+    from tests import factories
+
+    return factories.mlp(6, [16, 8], 3)
+
+
+def test_more_items_make_a_larger_window(api: Api, waiting: str, worker: Context) -> None:
+    run_queued(worker)
+    api.label("item-3")
+    added = api.pool(items=5, seed=9, prefix="late-")
+    assert added == {"added": 5, "items": 45, "input_shape": [6], "pool_version": 2, "job": added["job"]}
+    # A label for an item that no prepared window knows yet is taken all the same.
+    api.label("late-1")
+    first = api.suggest(headers={"Prefer": "wait=0"})
+    with worker.sessions.begin() as session:
+        session.execute(sa.update(Job).where(Job.id == added["job"]).values(status="running", worker="other"))
+    run_queued(worker)
+    answer = job_of(api, first.json()["id"])["result"]
+    assert (answer["label_seq"], answer["candidates"], answer["kernel"]) == (2, 39, "kernel-1")
+    with worker.sessions.begin() as session:
+        session.execute(sa.update(Job).where(Job.id == added["job"]).values(status="queued"))
+    run_queued(worker)
+    state = api.get("/projects/p").json()["kernel_state"]
+    assert (state["id"], state["window"], state["labeled"]) == ("kernel-2", 45, 2)
+
+
+def test_a_used_up_window_is_drawn_anew(api: Api, worker: Context) -> None:
+    api.project(kernel={"window": 6})
+    api.pool(items=20)
+    api.mlp()
+    run_queued(worker)
+
+    def suggested() -> list[str]:
+        job = api.suggest(headers={"Prefer": "wait=0"}, count=10).json()
+        run_queued(worker)
+        return [s["item"] for s in job_of(api, job["id"])["result"]["suggestions"]]
+
+    seen: set[str] = set()
+    for _ in range(12):
+        for item in suggested():
+            assert item not in seen
+            seen.add(item)
+            assert api.label(item).status_code == 201
+        run_queued(worker)
+    assert len(seen) == 20
+    job = api.suggest(headers={"Prefer": "wait=0"}).json()
+    run_queued(worker)
+    answer = job_of(api, job["id"])["result"]
+    assert (answer["suggestions"], answer["reason"]) == ([], "pool_exhausted")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp", {"in_features": 7, "hidden": [5, 4], "classes": 3}),
+        ("mlp", {"in_features": 7, "hidden": [], "classes": 2}),
+        ("cnn", {"input_shape": [3, 32, 32], "classes": 10}),
+        ("cnn", {"input_shape": [1, 28, 20], "classes": 4}),
+    ],
+)
+def test_layouts_are_those_of_the_modules(name: str, options: dict[str, Any]) -> None:
+    module = build(name, options)
+    layout = architecture(name, options).layout()
+    assert {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()} == layout
+    shape = options.get("input_shape", [options.get("in_features")])
+    assert architecture(name, options).accepts(tuple(shape))
+    assert module(torch.zeros(2, *shape)).shape == (2, options["classes"])
+    assert name in ARCHITECTURES
+
+
+def test_a_cnn_from_upload_to_suggestion(api: Api, working: Context) -> None:
+    import numpy as np
+
+    from tests.api import npz
+
+    api.project(classes=["a", "b", "c", "d"])
+    x = np.random.default_rng(0).normal(size=(30, 1, 20, 24)).astype(np.float32)
+    assert api.upload(npz(x=x)).json()["input_shape"] == [1, 20, 24]
+    module = build("cnn", {"input_shape": [1, 20, 24], "classes": 4})
+    answer = api.checkpoint(module, architecture="cnn")
+    assert answer.status_code == 202, answer.text
+    _until(lambda: job_of(api, answer.json()["id"])["status"] == "succeeded")
+    found = api.suggest(count=3).json()
+    assert len({s["item"] for s in found["suggestions"]}) == 3
+    outputs = api.get("/projects/p/predictions", items="0,29", source="network").json()["predictions"]
+    expected = module(torch.from_numpy(x[[0, 29]]))
+    assert torch.allclose(torch.tensor([row["outputs"] for row in outputs]), expected, atol=1e-5)
