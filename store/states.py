@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from store.errors import StaleStateError
@@ -38,7 +39,7 @@ def factor_rows(session: Session, state_id: int, *, start: int, stop: int) -> li
     """Rows [start, stop) in force."""
     rows = session.execute(
         sa.select(FactorRow.item_position, FactorRow.row)
-        .distinct(FactorRow.position)
+        .ext(distinct_on(FactorRow.position))
         .where(FactorRow.state_id == state_id, FactorRow.position >= start, FactorRow.position < stop)
         .order_by(FactorRow.position, FactorRow.revision.desc())
     )

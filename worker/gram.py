@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ntk.factor import Factor
@@ -26,7 +27,7 @@ def assemble(context: Context, panels: Sequence[KernelPanel]) -> torch.Tensor:
     size = panels[-1].row_stop
     matrix: torch.Tensor | None = None
     for panel in panels:
-        block = torch.from_numpy(context.artifacts.array(panel.artifact)[:])
+        block = torch.from_numpy(np.array(context.artifacts.array(panel.artifact)))
         if matrix is None:
             matrix = torch.empty((size, size), dtype=block.dtype, device=context.device)
         block = block.to(context.device)

@@ -189,7 +189,7 @@ def load(context: Context, state_id: int) -> Live:
     positions += extra
     engine = open_engine(context, stored.checkpoint, stored.state.options)
     assert stored.state.outputs is not None
-    outputs = torch.from_numpy(context.artifacts.array(stored.state.outputs)[:]).to(context.device)
+    outputs = torch.from_numpy(np.array(context.artifacts.array(stored.state.outputs))).to(context.device)
     kernel = gram.assemble(context, stored.panels)
     if extra:
         inputs = read_inputs(context, stored.chunks, np.array(positions, dtype=np.int64))
