@@ -1,10 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Each does its own set-up.
 PYTHON ?= python3.11
-PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-export PORT
 
 .PHONY: demo test up install bench lint clean
 
@@ -28,6 +26,11 @@ up: $(STAMP)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
+
+# Figures for docs/benchmarks.md; a few minutes on two cores.
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks.label_to_suggestion
+	@$(BIN)/python -m benchmarks.digits_sequential
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
