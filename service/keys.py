@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from service import auth
 from service.settings import ServiceSettings
 from store.database import Sessions, connect
+from store.settings import from_environment
 from store.tables import ApiKey
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("list", help="list keys by prefix")
     commands.add_parser("revoke", help="end a key").add_argument("prefix")
     options = parser.parse_args(arguments)
-    sessions = connect(ServiceSettings().database_url)
+    sessions = connect(from_environment(ServiceSettings).database_url)
     if options.command == "create":
         sys.stdout.write(create(sessions, options.name) + "\n")
     elif options.command == "revoke":

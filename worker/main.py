@@ -15,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from store.artifacts import Artifacts
 from store.database import connect
+from store.settings import from_environment
 from worker import context, maintenance, queue
 from worker.live import LiveStates
 from worker.settings import WorkerSettings
@@ -47,17 +48,27 @@ def make_context(settings: WorkerSettings) -> context.Context:
     )
 
 
+def check(settings: WorkerSettings) -> int:
+    """Exit status 0 if the queue has heard of a worker on this host lately."""
+    with queue.connect(settings.redis_url) as redis:
+        names = [worker.name for worker in Worker.all(connection=redis)]
+    return 0 if any(name.startswith(f"{socket.gethostname()}-") for name in names) else 1
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m worker --queues interactive`: work until told to stop."""
     parser = argparse.ArgumentParser(prog="lookahead worker", description=main.__doc__)
     parser.add_argument("--queues", default=",".join(queue.QUEUES), help="comma-separated, in order of preference")
     parser.add_argument("--burst", action="store_true", help="stop when the queues are empty")
+    parser.add_argument("--check", action="store_true", help="exit 0 if a worker on this host is alive")
     options = parser.parse_args(arguments)
+    if options.check:
+        return check(from_environment(WorkerSettings))
     names = options.queues.split(",")
     if unknown := set(names) - set(queue.QUEUES):
         parser.error(f"there is no queue {sorted(unknown)[0]!r}: there are {', '.join(queue.QUEUES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    made = make_context(WorkerSettings())
+    made = make_context(from_environment(WorkerSettings))
     context.install(made)
     maintenance.start(made)
     worker = Worker(

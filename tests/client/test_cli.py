@@ -1,0 +1,82 @@
+"""The command line as a person types it."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+from embedded.supervisor import Supervisor
+from tests import factories
+from tests.api import names, npz, vectors, weights
+
+LOOKAHEAD = Path(sys.executable).parent / "lookahead"
+
+
+def lookahead(url: str, *words: str, status: int = 0) -> str:
+    environment = {**os.environ, "LOOKAHEAD_URL": url, "COLUMNS": "200"}
+    done = subprocess.run([LOOKAHEAD, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
+    url, project = running.url, f"p-{uuid.uuid4().hex[:8]}"
+    (tmp_path / "pool.npz").write_bytes(npz(x=vectors(20), ids=np.array(names(20))))
+    (tmp_path / "w.safetensors").write_bytes(weights(factories.mlp(6, [16, 8], 3)))
+    (tmp_path / "labels.jsonl").write_text('{"item": "item-7", "label": "c"}\n')
+    assert "3 classes" in lookahead(url, "project", "create", project, "--classes", "a,b,c")
+    assert "Added 20 items" in lookahead(url, "pool", "add", project, str(tmp_path / "pool.npz"))
+    weights_file = str(tmp_path / "w.safetensors")
+    assert "is active" in lookahead(url, "checkpoint", "add", project, weights_file, "--option", "hidden=[16,8]")
+    suggested = json.loads(lookahead(url, "suggest", project, "-n", "2", "--json"))["suggestions"]
+    assert "is b (label 1" in lookahead(url, "label", project, suggested[0]["item"], "b")
+    assert "skipped" in lookahead(url, "label", project, suggested[1]["item"], "--skip")
+    assert "Took 1 labels" in lookahead(url, "labels", "import", project, str(tmp_path / "labels.jsonl"))
+    assert suggested[0]["item"] not in lookahead(url, "suggest", project, "-n", "3")
+    shown = lookahead(url, "project", "show", project)
+    assert "20 items, 2 labeled, 1 skipped, 17 to go" in shown
+    assert project in lookahead(url, "project", "list")
+    assert "prepare" in lookahead(url, "jobs", "list", project)
+    job = json.loads(lookahead(url, "project", "show", project, "--json"))
+    assert job["labels"] == 2
+
+
+def test_mistakes_get_one_sentence(running: Supervisor) -> None:
+    url = running.url
+    assert "unknown_project" in lookahead(url, "suggest", "nowhere", status=1)
+    assert "is the service running?" in lookahead("http://127.0.0.1:9", "project", "list", status=1)
+    assert "give one of" in lookahead(url, "label", "p", "item", status=2)
+    assert "does not exist" in lookahead(url, "pool", "add", "p", "/no/such/file.npz", status=2)
+    assert "unknown_job" in lookahead(url, "watch", "job-1", status=1)
+
+
+def test_help_names_every_command() -> None:
+    text = lookahead("", "--help")
+    for command in (
+        "up",
+        "demo",
+        "project",
+        "pool",
+        "checkpoint",
+        "label",
+        "suggest",
+        "jobs",
+        "watch",
+        "worker",
+        "migrate",
+    ):
+        assert command in text
+
+
+def test_worker_and_migrate_say_what_they_need() -> None:
+    environment = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL", "ARTIFACTS_URL"}}
+    for command in ("migrate", "worker"):
+        done = subprocess.run([LOOKAHEAD, command], env=environment, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert "DATABASE_URL" in done.stderr
+        assert "Traceback" not in done.stderr

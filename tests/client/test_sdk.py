@@ -1,0 +1,108 @@
+"""The SDK against a whole service: what a program does from an empty project to a labeled pool."""
+
+import signal
+import socket
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.errors import ApiError, JobFailedError, UnreachableError
+from client.sdk import Client
+from embedded.supervisor import Supervisor
+from tests import factories
+from tests.api import names, vectors, weights
+
+HIDDEN = {"hidden": [16, 8]}
+
+
+def prepared(client: Client, items: int = 30) -> str:
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    client.create_project(project, ["a", "b", "c"], kernel={"dtype": "float64"})
+    client.upload_pool(project, vectors(items), names(items))
+    job = client.upload_checkpoint(project, weights(factories.mlp(6, [16, 8], 3)), "mlp", HIDDEN)
+    seen: list[str] = []
+    done = client.wait_for(job, lambda found: seen.append(found.status))
+    assert seen[-1] == "succeeded"
+    assert done.result is not None
+    return project
+
+
+def test_from_empty_to_labeled(client: Client, tmp_path: Path) -> None:
+    project = prepared(client)
+    answer = client.suggest(project, 2, annotator="ann")
+    first, second = (entry.item for entry in answer.suggestions)
+    assert client.label(project, first, "b", annotator="ann").seq == 1
+    assert client.skip(project, second).skip
+    assert client.label(project, first, None).label is None
+    accepted = client.labels(project, [("item-1", "a"), ("item-2", 2)])
+    assert (accepted.first_seq, accepted.last_seq) == (4, 5)
+    (tmp_path / "more.csv").write_text("item,label\nitem-3,c\n")
+    assert client.upload_labels(project, tmp_path / "more.csv").accepted == 1
+    assert [event.kind for event in client.label_log(project)] == ["label", "skip", "withdraw", *["label"] * 3]
+    assert client.suggest(project).label_seq == 6
+    found = client.predictions(project, ["item-3", "item-1"])
+    assert [(p.item, p.predicted) for p in found.predictions] == [("item-3", "c"), ("item-1", "a")]
+    state = client.project(project)
+    assert (state.labels, state.skips, state.items) == (3, 1, 30)
+    assert project in [found.name for found in client.projects()]
+    assert len(list(client.items(project, "labeled"))) == 3
+    assert {strategy.name for strategy in client.strategies()} >= {"mlmoc", "random", "margin"}
+    assert {job.kind for job in client.jobs(project)} == {"prepare", "suggest", "predict"}
+
+
+def test_ids_with_commas_and_quotes(client: Client) -> None:
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    odd = ['a,b"c', "ü/ö ?&#%", " padded "]
+    client.create_project(project, ["a", "b", "c"])
+    client.upload_pool(project, vectors(3), odd)
+    job = client.upload_checkpoint(project, weights(factories.mlp(6, [16, 8], 3)), "mlp", HIDDEN)
+    client.wait_for(job)
+    assert [p.item for p in client.predictions(project, odd).predictions] == odd
+    assert client.label(project, odd[1], "a").item == odd[1]
+
+
+def test_refusals_and_failures_are_typed(client: Client) -> None:
+    with pytest.raises(ApiError) as refused:
+        client.project("nowhere")
+    assert (refused.value.code, refused.value.status) == ("unknown_project", 404)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with (
+            Client(f"http://127.0.0.1:{unused.getsockname()[1]}") as nobody,
+            pytest.raises(UnreachableError, match="lookahead up"),
+        ):
+            nobody.project("p")
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    client.create_project(project, ["a", "b", "c"])
+    x = vectors(4)
+    client.upload_pool(project, x)
+    module = factories.mlp(6, [16, 8], 3)
+    for parameter in module.parameters():
+        parameter.data.fill_(1e30)
+    job = client.upload_checkpoint(project, weights(module), "mlp", HIDDEN)
+    with pytest.raises(JobFailedError, match="finite"):
+        client.wait_for(job)
+
+
+def test_labels_survive_killed_workers_and_a_killed_queue(client: Client, running: Supervisor) -> None:
+    project = prepared(client, 40)
+    for step in range(4):
+        client.label(project, f"item-{step}", "a")
+        for name in ("worker-interactive", "worker-bulk"):
+            process = running.child(name).process
+            assert process is not None
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            running._launch(running.child(name))
+        if step == 2:
+            valkey = next(server for server in running._servers if server.name == "valkey")
+            assert valkey._process is not None
+            valkey._process.kill()
+            valkey._process.wait(5)
+            valkey.start()
+        assert client.suggest(project).label_seq == step + 1
+    expected = client.predictions(project, [f"item-{k}" for k in range(4)])
+    assert {p.predicted for p in expected.predictions} == {"a"}
+    assert np.allclose([p.outputs[0] for p in expected.predictions], 1, atol=0.2)

@@ -1,0 +1,132 @@
+"""The supervisor: what it refuses, what it restarts, and that it leaves nothing behind."""
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from embedded.errors import StartError
+from embedded.process import alive, wait_gone, wait_until
+from embedded.supervisor import Child, Supervisor
+
+ANSWER = """
+import http.server, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(str(os.getpid()).encode())
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="lh-") as folder:
+        yield Path(folder)
+
+
+def supervisor(place: Path, *children: Child, **more: object) -> Supervisor:
+    given = {"DATABASE_URL": "postgresql://kept/elsewhere", "REDIS_URL": "redis://kept.elsewhere"}
+    answering = Child("service", [sys.executable, "-c", ANSWER])
+    return Supervisor(
+        place,
+        environment=given,
+        children=[answering, *children],
+        migrate=False,
+        **{"port": 0, **more},  # type: ignore[arg-type]
+    )
+
+
+def test_children_run_with_our_environment_and_end_with_us(place: Path) -> None:
+    with supervisor(place, Child("other", ["sleep", "60"], nice=10)) as running:
+        assert httpx.get(running.url).status_code == 200
+        assert running.environment["DATABASE_URL"] == "postgresql://kept/elsewhere"
+        assert running.environment["ARTIFACTS_URL"] == f"file://{place.resolve()}/artifacts"
+        pids = [running.child(name).process.pid for name in ("service", "other")]  # type: ignore[union-attr]
+        assert int(Path(f"/proc/{pids[1]}/stat").read_text().split()[18]) == 10
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_child_that_dies_is_started_again(place: Path) -> None:
+    lines: list[str] = []
+    with supervisor(place, say=lines.append) as running:
+        thread = threading.Thread(target=running.watch)
+        thread.start()
+        try:
+            first = running.child("service").process
+            assert first is not None
+            first.send_signal(signal.SIGKILL)
+
+            def answers_anew() -> bool:
+                try:
+                    return httpx.get(running.url).text != str(first.pid)
+                except httpx.TransportError:
+                    return False
+
+            assert wait_until(answers_anew, 10)
+        finally:
+            running.stopping = True
+            thread.join()
+    assert any("service ended with status -9" in line for line in lines)
+
+
+def test_a_child_that_keeps_dying_ends_the_watch(place: Path) -> None:
+    with supervisor(place, Child("broken", ["sh", "-c", "echo words of its log; sleep 0.5; exit 3"])) as running:
+        running.child("broken").restarts.extend([float("inf")] * 5)
+        with pytest.raises(StartError, match=r"(?s)broken keeps ending.*words of its log"):
+            running.watch()
+
+
+def test_a_child_that_cannot_start_shows_its_log(place: Path) -> None:
+    broken = Child("broken", ["sh", "-c", "echo no luck; exit 3"])
+    silent = Child("service", ["sleep", "60"])
+    with pytest.raises(StartError, match=r"(?s)broken did not start.*no luck"):
+        Supervisor(
+            place, port=0, environment={"DATABASE_URL": "x", "REDIS_URL": "x"}, children=[silent, broken], migrate=False
+        ).__enter__()
+
+
+def test_a_taken_port(place: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"Port {port} .*PORT={port + 1}"):
+            supervisor(place, port=port).__enter__()
+
+
+def test_a_home_in_use(place: Path) -> None:
+    with supervisor(place), pytest.raises(StartError, match="already runs on"):
+        supervisor(place).__enter__()
+    with supervisor(place):
+        pass
+
+
+def test_no_keys_beyond_loopback(place: Path) -> None:
+    with pytest.raises(StartError, match="LOOKAHEAD_AUTH=on"):
+        supervisor(place, host="0.0.0.0").__enter__()
+
+
+def test_children_end_when_the_supervisor_is_killed(place: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from tests.embedded.test_supervisor import supervisor
+with supervisor(Path({str(place)!r})) as running:
+    print(running.child("service").process.pid, flush=True)
+    running.watch()
+"""
+    owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    assert alive(pid)
+    owner.kill()
+    owner.wait()
+    assert wait_gone(pid, 5)
