@@ -77,7 +77,9 @@ class Suggestion(Answer):
     rank: int
     score: float = Field(description="the acquisition function's value; larger is more useful")
     predicted: str | None = Field(description="null where no checkpoint is active")
-    confidence: float | None = Field(description="softmax probability of the predicted class")
+    confidence: float | None = Field(
+        description="of the predicted class, in the probability vector nearest to the model's outputs"
+    )
     why: list[Change]
 
 

@@ -107,6 +107,18 @@ def entropy(outputs: list[float]) -> float:
     return -sum(math.exp(o) / total * math.log(math.exp(o) / total) for o in outputs)
 
 
+def nearest_probabilities(outputs: list[float]) -> list[float]:
+    """The projection on the simplex, its threshold found by bisection."""
+    low, high = min(outputs) - 1, max(outputs)
+    for _ in range(200):
+        middle = (low + high) / 2
+        if sum(max(o - middle, 0) for o in outputs) > 1:
+            low = middle
+        else:
+            high = middle
+    return [max(o - low, 0) for o in outputs]
+
+
 def margin(outputs: list[float]) -> float:
     """Minus the gap between the two largest."""
     best, second = sorted(outputs, reverse=True)[:2]

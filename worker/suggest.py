@@ -12,7 +12,7 @@ import torch
 from redis.exceptions import RedisError
 
 from ntk.acquisition.lookahead import influence
-from ntk.acquisition.uncertainty import probabilities
+from ntk.acquisition.uncertainty import nearest_probabilities
 from store import jobs, pools, states, suggestions
 from store.database import relax_durability
 from store.errors import LeasedMeanwhileError
@@ -122,7 +122,7 @@ def _choose(live: Live, arguments: Json, held: set[int], watch: Stopwatch) -> li
     chosen, scores = STRATEGIES[arguments["strategy"]](posterior, request)
     watch.lap("score")
     outputs = posterior.candidate_outputs
-    confidence, predicted = probabilities(outputs[chosen]).max(dim=1)
+    confidence, predicted = nearest_probabilities(outputs[chosen]).max(dim=1)
     why = _why(live, chosen, int(arguments["options"]["why"]), at)
     watch.lap("why")
     return [

@@ -126,6 +126,18 @@ def test_uncertainty_equals_plain_python(name: str, classes: int) -> None:
     assert found.tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("classes", [2, 10])
+def test_nearest_probabilities(classes: int) -> None:
+    outputs = torch.randn((17, classes), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    outputs[0] = 0
+    outputs[1] = torch.eye(classes, dtype=torch.float64)[1]
+    outputs[2] = 50 * torch.eye(classes, dtype=torch.float64)[0]
+    found = uncertainty.nearest_probabilities(outputs)
+    assert torch.allclose(found.sum(dim=1), torch.ones(17, dtype=torch.float64))
+    for row, expected in zip(found.tolist(), outputs.tolist(), strict=True):
+        assert row == pytest.approx(oracles.nearest_probabilities(expected), abs=1e-9)
+
+
 def test_entropy_of_certain_outputs_is_zero() -> None:
     assert float(uncertainty.entropy(torch.tensor([[1e4, 0.0, 0.0]], dtype=torch.float64))) == 0.0
 
