@@ -57,6 +57,10 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
         app.include_router(part.router, dependencies=keyed, max_body_size=limit)
 
+    made_schema = app.openapi
+    # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
+    app.openapi = lambda: problems.describe_in(made_schema())  # type: ignore[method-assign]
+
     @app.get("/", include_in_schema=False)
     def root() -> RedirectResponse:
         return RedirectResponse("/docs")

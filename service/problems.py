@@ -183,9 +183,17 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the problems a route can answer with, besides those every route can."""
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         for status in sorted({*statuses, 401, 422, 500})
     }
+
+
+def describe_in(schema: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI schema with the problem's own, to which the routes' declarations refer."""
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    components.update(problem.pop("$defs", {}))
+    components["Problem"] = problem
+    return schema

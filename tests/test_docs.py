@@ -1,0 +1,58 @@
+"""The docs speak of everything that exists, and what they show runs."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+from api_schemas.suggest import OPTIONS, StrategyName
+from embedded.supervisor import Supervisor
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
+from worker.strategies import STRATEGIES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    for field in ServiceSettings.model_fields | WorkerSettings.model_fields:
+        assert f"`{field.upper()}`" in text, field
+
+
+def test_every_strategy_is_documented_and_runs() -> None:
+    text = (ROOT / "docs/strategies.md").read_text()
+    assert OPTIONS.keys() == STRATEGIES.keys() == set(get_args(StrategyName)) - {"auto"}
+    for name in get_args(StrategyName):
+        assert re.search(rf"^## .*\b{name}\b", text, re.MULTILINE), name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), (page.name, target)
+
+
+def test_commands_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in PAGES:
+        for target in re.findall(r"`make ([a-z]+)", page.read_text()):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), (page.name, target)
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_the_example_runs() -> None:
+    with tempfile.TemporaryDirectory(prefix="lh-") as folder:
+        Path(folder).chmod(0o755)
+        with Supervisor(Path(folder), port=0) as service:
+            done = subprocess.run(
+                [sys.executable, ROOT / "docs/examples/own_data.py"],
+                env={**service.environment, "LOOKAHEAD_URL": service.url},
+                capture_output=True,
+                text=True,
+            )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("looked like") == 10
