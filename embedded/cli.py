@@ -12,6 +12,7 @@ from rich.console import Console
 
 from client.cli import app
 from embedded.errors import StartError
+from embedded.servers import Postgres
 from embedded.supervisor import Supervisor
 
 console = Console(highlight=False, soft_wrap=True)
@@ -70,8 +71,22 @@ def migrate() -> None:
 
 
 @app.command(context_settings=_PASS_ON)
-def keys(context: typer.Context) -> None:
-    """Create, list and revoke API keys: create --name N | list | revoke PREFIX. Needs DATABASE_URL."""
+def keys(
+    context: typer.Context,
+    home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder of `lookahead up`.")] = HOME_DEFAULT,
+) -> None:
+    """Create, list and revoke API keys: create --name N | list | revoke PREFIX.
+
+    Talks to DATABASE_URL, or else to the database of a running `lookahead up`.
+    """
+    if "DATABASE_URL" not in os.environ:
+        if not (home / "pg").exists() and not Postgres(home).data.exists():
+            errors.print(f"There is no database in {home}: set DATABASE_URL, or LOOKAHEAD_HOME.", markup=False)
+            raise typer.Exit(1)
+        os.environ["DATABASE_URL"] = Postgres(home).url
+    # The other addresses are not used for keys.
+    os.environ.setdefault("REDIS_URL", "redis://127.0.0.1")
+    os.environ.setdefault("ARTIFACTS_URL", f"file://{home.resolve()}/artifacts")
     _become("service.keys", context.args)
 
 

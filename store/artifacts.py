@@ -1,5 +1,6 @@
 """Arrays and weights by content hash, in a folder or in a bucket."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -78,6 +79,12 @@ class Artifacts:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
         except ValueError as error:
             raise ArtifactCorruptError(f"artifact {name} is not a readable array: {error}") from error
+
+    def remove(self, name: str) -> None:
+        """Forget a blob that nothing refers to; it may be gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._address(name))
+        (self._cache / name).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise OSError unless the storage can be listed: for readiness probes."""

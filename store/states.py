@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from store.errors import StaleStateError
-from store.tables import FactorRow, KernelPanel, KernelState, Project
+from store.tables import FactorRow, Job, KernelPanel, KernelState, Project
 
 Row = npt.NDArray[np.float64]
 
@@ -130,6 +130,35 @@ def activate(session: Session, project_id: int, state_id: int) -> None:
         .values(status="superseded")
     )
     session.execute(sa.update(Project).where(Project.id == project_id).values(active_state_id=state_id))
+
+
+def abandon(session: Session, job_id: str) -> None:
+    """Mark the state that a job was preparing as failed, if it was."""
+    state_id = sa.select(sa.cast(Job.arguments["state_id"].astext, sa.Integer)).where(Job.id == job_id)
+    session.execute(
+        sa.update(KernelState)
+        .where(KernelState.id == state_id.scalar_subquery(), KernelState.status == "preparing")
+        .values(status="failed")
+    )
+
+
+def forget(session: Session, project_id: int) -> list[str]:
+    """Drop the rows of states that can never be used again; returns artifacts that nothing refers to any more.
+
+    The state superseded last is kept: a worker may be about to load it. Remove the artifacts after the commit.
+    """
+    finished = sa.select(KernelState.id, KernelState.status).where(
+        KernelState.project_id == project_id, KernelState.status.in_(["superseded", "failed"])
+    )
+    old = session.execute(finished.order_by(KernelState.id.desc())).all()
+    kept = next((row.id for row in old if row.status == "superseded"), None)
+    gone = [row.id for row in old if row.id != kept]
+    named = session.scalars(
+        sa.delete(KernelPanel).where(KernelPanel.state_id.in_(gone)).returning(KernelPanel.artifact)
+    ).all()
+    session.execute(sa.delete(FactorRow).where(FactorRow.state_id.in_(gone)))
+    used = set(session.scalars(sa.select(KernelPanel.artifact).where(KernelPanel.artifact.in_(named))))
+    return sorted(set(named) - used)
 
 
 def public_id(state_id: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from ntk.errors import NTKError
-from store import jobs
+from store import jobs, states
 from store.errors import StoreError
 from store.tables import Job, Json
 from worker import queue
@@ -68,12 +68,15 @@ def run_in(context: Context, job_id: str) -> None:
 def _end(context: Context, job: Job, status: str, *, result: Json | None = None) -> None:
     with context.sessions.begin() as session:
         jobs.finish(session, job, status, result=result)
+        if status == "cancelled":
+            states.abandon(session, job.id)
 
 
 def _fail(context: Context, job: Job, code: str, detail: str) -> None:
     log.warning("job %s (%s) failed: %s: %s", job.id, job.kind, code, detail)
     with context.sessions.begin() as session:
         jobs.finish(session, job, "failed", error={"code": code, "detail": detail})
+        states.abandon(session, job.id)
 
 
 def _signal(context: Context, job: Job) -> None:

@@ -128,7 +128,13 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
     reporter.stage("factor")
     with context.sessions.begin() as session:
         kernel = gram.assemble(context, states.panels(session, plan.state_id))
-    ridge = float(plan.options["ridge"]) * float(kernel.diagonal().double().mean())
+    scale = float(kernel.diagonal().double().mean())
+    if scale == 0:
+        raise JobError(
+            "degenerate_kernel",
+            "the network's outputs do not change with its weights on any of these items: is it dead or constant?",
+        )
+    ridge = float(plan.options["ridge"]) * scale
     labeled = [k for k, position in enumerate(plan.positions) if int(position) in plan.labels]
     posterior = gram.posterior(
         context,
@@ -172,6 +178,7 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
             )
         )
         states.activate(session, job.project_id, plan.state_id)
+        unused = states.forget(session, job.project_id)
         result: Json = {
             "checkpoint": plan.checkpoint.name,
             "kernel": states.public_id(plan.state_id),
@@ -181,4 +188,6 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
         }
         if not jobs.finish(session, job, "succeeded", result=result):
             raise CancelledError
+    for artifact in unused:
+        context.artifacts.remove(artifact)
     return None

@@ -29,6 +29,10 @@ def test_round_trip(artifacts: Artifacts) -> None:
     array = np.arange(12.0).reshape(3, 4)
     assert np.array_equal(artifacts.array(artifacts.put_array(array)), array)
     artifacts.check()
+    for _ in range(2):
+        artifacts.remove(name)
+    with pytest.raises(ArtifactMissingError):
+        artifacts.path(name)
 
 
 def test_missing_and_corrupt_are_told_apart(artifacts: Artifacts) -> None:

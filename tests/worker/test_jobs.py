@@ -12,6 +12,7 @@ import torch
 from ntk.kernels import KernelEngine
 from store import jobs
 from store.architectures import ARCHITECTURES, architecture
+from store.errors import ArtifactMissingError
 from store.tables import Job, KernelPanel
 from tests.api import Api, assert_problem
 from tests.worker.conftest import run_queued
@@ -219,6 +220,45 @@ def test_more_items_make_a_larger_window(api: Api, waiting: str, worker: Context
     run_queued(worker)
     state = api.get("/projects/p").json()["kernel_state"]
     assert (state["id"], state["window"], state["labeled"]) == ("kernel-2", 45, 2)
+
+
+def test_what_no_state_needs_any_more_is_removed(api: Api, waiting: str, worker: Context, small_panels: None) -> None:
+    def panels() -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        with worker.sessions.begin() as session:
+            for panel in session.scalars(sa.select(KernelPanel)):
+                found.setdefault(panel.state_id, []).append(panel.artifact)
+        return found
+
+    run_queued(worker)
+    first = panels()[1]
+    for seed in (1, 2, 2):
+        api.mlp(seed=seed)
+        run_queued(worker)
+    # The active state and the one before it are kept. They have the same panels, and lost none.
+    assert panels().keys() == {3, 4}
+    for artifact in panels()[4]:
+        worker.artifacts.path(artifact)
+    for artifact in first:
+        with pytest.raises(ArtifactMissingError):
+            worker.artifacts.path(artifact)
+    worker.live._states.clear()
+    job = api.suggest(headers={"Prefer": "wait=0"}).json()
+    run_queued(worker)
+    assert job_of(api, job["id"])["status"] == "succeeded"
+
+
+def test_a_dead_network_is_told(api: Api, worker: Context) -> None:
+    api.project()
+    api.pool()
+    module = _module()
+    for parameter in module.parameters():
+        parameter.data.zero_()
+    module[5].weight.data.zero_()  # type: ignore[index]
+    job_id = api.checkpoint(module, options={"hidden": [16, 8]}).json()["id"]
+    run_queued(worker)
+    # Its last bias still moves the outputs: a constant kernel is a poor one and no failure.
+    assert job_of(api, job_id)["status"] == "succeeded"
 
 
 def test_a_used_up_window_is_drawn_anew(api: Api, worker: Context) -> None:
