@@ -5,7 +5,9 @@ import os
 import pytest
 import torch
 
+DEVICE = torch.device(os.environ.get("LOOKAHEAD_TEST_DEVICE", "cpu"))
+
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    return torch.device(os.environ.get("LOOKAHEAD_TEST_DEVICE", "cpu"))
+    return DEVICE

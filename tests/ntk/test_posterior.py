@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ntk.errors import NotPositiveDefiniteError
 from ntk.posterior import Posterior
 from tests import oracles
 from tests.factories import Problem, problem
+from tests.ntk.conftest import DEVICE
 
 Tensor = torch.Tensor
 
@@ -143,36 +146,40 @@ def test_withdraw_rebuilds_the_tail(place: int, device: torch.device) -> None:
     check(posterior, case, labels)
 
 
-def test_any_sequence_equals_a_refit(device: torch.device) -> None:
-    for seed in range(8):
-        case = problem(100 + seed, items=30, labeled=6)
-        posterior = build(case, device)
-        generator = torch.Generator().manual_seed(seed)
-        labels = {k: case.labels[k] for k in case.labeled}
-        skipped: set[int] = set()
-        for _ in range(25):
-            kind, item = (
-                torch.randint(4, (1,), generator=generator).item(),
-                int(torch.randint(30, (1,), generator=generator)),
-            )
-            if item in labels and kind < 2:
-                labels[item] = (labels[item] + 1) % 3
-                posterior.relabel(item, labels[item])
-            elif item in labels:
-                posterior.withdraw(item)
-                posterior.add_candidates([item])
-                del labels[item]
-            elif item in skipped:
-                posterior.add_candidates([item])
-                skipped.remove(item)
-            elif kind == 0:
-                posterior.remove_candidate(item)
-                skipped.add(item)
-            else:
-                posterior.label(item, case.labels[item])
-                labels[item] = case.labels[item]
-        assert set(posterior.candidates.tolist()) == set(range(30)) - set(labels) - skipped
-        check(posterior, case, labels)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    classes=st.integers(2, 6),
+    ridge=st.sampled_from([1e-4, 1e-2, 1.0]),
+    labeled=st.integers(0, 20),
+    steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 29)), max_size=25),
+)
+def test_any_sequence_equals_a_refit(
+    seed: int, classes: int, ridge: float, labeled: int, steps: list[tuple[int, int]]
+) -> None:
+    case = problem(seed, items=30, labeled=labeled, classes=classes, ridge=ridge)
+    posterior = build(case, DEVICE)
+    labels = {k: case.labels[k] for k in case.labeled}
+    skipped: set[int] = set()
+    for kind, item in steps:
+        if item in labels and kind < 2:
+            labels[item] = (labels[item] + 1) % classes
+            posterior.relabel(item, labels[item])
+        elif item in labels:
+            posterior.withdraw(item)
+            posterior.add_candidates([item])
+            del labels[item]
+        elif item in skipped:
+            posterior.add_candidates([item])
+            skipped.remove(item)
+        elif kind == 0:
+            posterior.remove_candidate(item)
+            skipped.add(item)
+        else:
+            posterior.label(item, case.labels[item])
+            labels[item] = case.labels[item]
+    assert set(posterior.candidates.tolist()) == set(range(30)) - set(labels) - skipped
+    check(posterior, case, labels, bound=1e-7)
 
 
 def test_extend_brings_items_into_the_window(device: torch.device) -> None:
