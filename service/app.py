@@ -9,8 +9,20 @@ from fastapi.responses import RedirectResponse
 
 from service import auth, problems
 from service.context import Context
+from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
-from service.routes import checkpoints, health, jobs, labels, pool, predictions, projects, strategies, suggest
+from service.routes import (
+    checkpoints,
+    health,
+    jobs,
+    labels,
+    metrics,
+    pool,
+    predictions,
+    projects,
+    strategies,
+    suggest,
+)
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import connect
@@ -47,12 +59,14 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         responses=problems.declared(),
     )
     app.state.context = context
+    app.state.metrics = Metrics(context)
     app.add_middleware(BodyLimitAsProblem)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     app.include_router(health.router)
     keyed = [Depends(auth.check)]
-    for part in (projects, pool, checkpoints, labels, suggest, predictions, strategies, jobs):
+    for part in (projects, pool, checkpoints, labels, suggest, predictions, strategies, jobs, metrics):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
         limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
         app.include_router(part.router, dependencies=keyed, max_body_size=limit)

@@ -47,6 +47,25 @@ def test_a_queue_that_is_away_changes_nothing(settings: ServiceSettings, api: Ap
     assert [job["status"] for job in api.get("/jobs").json()["jobs"]] == ["cancelled"]
 
 
+def test_metrics(api: Api) -> None:
+    api.project()
+    api.pool()
+    api.label("item-1")
+    api.mlp()
+    api.get("/projects/nowhere")
+    text = api.get("/metrics").text
+    for line in (
+        'lookahead_http_requests_total{method="POST",route="/label",status="201"} 1.0',
+        'lookahead_http_requests_total{method="GET",route="/projects/{name}",status="404"} 1.0',
+        'lookahead_http_request_seconds_count{method="POST",route="/label"} 1.0',
+        'lookahead_queue_depth{queue="bulk"} 1.0',
+        'lookahead_workers{queue="interactive"} 0.0',
+        'lookahead_jobs_open{kind="prepare",status="queued"} 1.0',
+        "lookahead_label_events 1.0",
+    ):
+        assert line in text.splitlines(), text
+
+
 def test_request_ids(api: Api) -> None:
     given = api.client.get("/livez", headers={"X-Request-ID": "mine-1"})
     assert given.headers["x-request-id"] == "mine-1"
