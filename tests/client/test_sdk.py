@@ -10,6 +10,7 @@ import pytest
 
 from client.errors import ApiError, JobFailedError, UnreachableError
 from client.sdk import Client
+from embedded.process import wait_until
 from embedded.supervisor import Supervisor
 from tests import factories
 from tests.api import names, vectors, weights
@@ -84,6 +85,23 @@ def test_refusals_and_failures_are_typed(client: Client) -> None:
     job = client.upload_checkpoint(project, weights(module), "mlp", HIDDEN)
     with pytest.raises(JobFailedError, match="finite"):
         client.wait_for(job)
+
+
+def test_a_long_preparation_keeps_nobody_waiting(client: Client) -> None:
+    small, large = prepared(client), f"p-{uuid.uuid4().hex[:8]}"
+    client.create_project(large, ["a", "b", "c"], kernel={"window": "all"})
+    client.upload_pool(large, vectors(5000, 200))
+    wide = weights(factories.mlp(200, [1500, 1500], 3))
+    job = client.upload_checkpoint(large, wide, "mlp", {"hidden": [1500, 1500]})
+    assert wait_until(lambda: client.job(job.id).stage == "kernel", 30)
+    for step in range(3):
+        client.label(small, f"item-{step}", "a")
+        assert client.suggest(small).label_seq == step + 1
+    running = client.job(job.id)
+    assert running.status == "running"
+    assert 0 <= running.progress.done < running.progress.total
+    client.cancel(job.id)
+    assert wait_until(lambda: client.job(job.id).status == "cancelled", 30)
 
 
 def test_labels_survive_killed_workers_and_a_killed_queue(client: Client, running: Supervisor) -> None:
