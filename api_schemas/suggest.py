@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api_schemas.common import Answer, Json, Name, Request, Seed, Tag
 
@@ -37,6 +37,14 @@ OPTIONS: dict[str, type[StrategyOptions]] = {
 }
 
 
+def checked_options(strategy: str, options: Json) -> Json:
+    """The options of a strategy with its defaults filled in; `auto` takes those of what it may choose.
+
+    Raises pydantic's ValidationError.
+    """
+    return OPTIONS["mlmoc" if strategy == "auto" else strategy].model_validate(options).model_dump()
+
+
 class SuggestDefaults(Request):
     """A project's defaults for what a request for suggestions leaves out."""
 
@@ -45,6 +53,11 @@ class SuggestDefaults(Request):
     lease_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = Field(
         default=600, description="how long a named annotator holds a suggestion"
     )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "SuggestDefaults":
+        checked_options(self.strategy, self.options)
+        return self
 
 
 class SuggestRequest(Request):

@@ -23,6 +23,7 @@ from service.routes import (
     strategies,
     suggest,
 )
+from service.schema import complete
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import connect
@@ -73,7 +74,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     made_schema = app.openapi
     # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
-    app.openapi = lambda: problems.describe_in(made_schema())  # type: ignore[method-assign]
+    app.openapi = lambda: complete(made_schema())  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
     def root() -> RedirectResponse:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api_schemas.common import FieldProblem, Problem
+from service.schema import allowed_methods
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +171,11 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail)
         if error.status_code == HTTPStatus.NOT_FOUND:
             detail = f"there is no route {request.method} {request.url.path}; /docs lists them"
-        return _answer(request, error.status_code, code, detail, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = allowed_methods(app, request.url.path) or headers.get("Allow", "")
+            detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
+        return _answer(request, error.status_code, code, detail, headers=headers)
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -188,12 +193,3 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in sorted({*statuses, 401, 422, 500})
     }
-
-
-def describe_in(schema: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI schema with the problem's own, to which the routes' declarations refer."""
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
-    components.update(problem.pop("$defs", {}))
-    components["Problem"] = problem
-    return schema

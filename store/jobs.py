@@ -1,7 +1,7 @@
 """Jobs: created with the work they stand for, claimed once, fenced by worker and attempt."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -162,15 +162,15 @@ def open_of_kind(session: Session, project_id: int, kind: str) -> Job | None:
     ).first()
 
 
-def page(
-    session: Session, *, project_id: int | None, status: str | None, before: datetime | None, limit: int
-) -> list[Job]:
+def page(session: Session, *, project_id: int | None, status: str | None, before: str | None, limit: int) -> list[Job]:
     """Jobs, newest first."""
-    query = sa.select(Job).order_by(Job.created_at.desc(), Job.id).limit(limit)
+    query = sa.select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if project_id is not None:
         query = query.where(Job.project_id == project_id)
     if status is not None:
         query = query.where(Job.status == status)
     if before is not None:
-        query = query.where(Job.created_at < before)
+        cursor = sa.select(Job.created_at, Job.id).where(Job.id == before).subquery()
+        later = sa.tuple_(Job.created_at, Job.id) < sa.tuple_(cursor.c.created_at, cursor.c.id)
+        query = query.where(later)
     return list(session.scalars(query))

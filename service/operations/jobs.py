@@ -35,9 +35,7 @@ def _find(session: Session, job_id: str) -> Job:
     return job
 
 
-def page(
-    context: Context, *, project: str | None, status: str | None, before: datetime | None, limit: int
-) -> wire.JobList:
+def page(context: Context, *, project: str | None, status: str | None, before: str | None, limit: int) -> wire.JobList:
     """Jobs, newest first. Raises UnknownError."""
     with context.sessions.begin() as session:
         project_id = None if project is None else projects.find(session, project).id
@@ -46,7 +44,7 @@ def page(
     # Results can be long, and a list is for looking over: GET /jobs/{id} has them.
     return wire.JobList(
         jobs=[job.model_copy(update={"result": None}) for job in described],
-        next=found[-1].created_at.isoformat() if len(found) == limit else None,
+        next=found[-1].id if len(found) == limit else None,
     )
 
 

@@ -60,7 +60,7 @@ def _arguments(request: wire.SuggestRequest, strategy: str, defaults: wire.Sugge
 
 def _options(strategy: str, options: Json) -> Json:
     try:
-        return wire.OPTIONS[strategy].model_validate(options).model_dump()
+        return wire.checked_options(strategy, options)
     except ValidationError as error:
         errors = [
             FieldProblem(field=".".join(["options", *(str(part) for part in entry["loc"])]), detail=entry["msg"])

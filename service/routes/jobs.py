@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -18,7 +17,8 @@ from service.routes.parameters import Limit
 
 router = APIRouter(tags=["jobs"])
 
-JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+_ID = r"^[A-Za-z0-9-]{1,64}$"
+JobId = Annotated[str, Path(pattern=_ID)]
 _POLL_SECONDS = 0.25
 _KEEP_ALIVE_SECONDS = 15.0
 
@@ -28,7 +28,7 @@ def list_jobs(
     context: Services,
     project: Annotated[Name | None, Query()] = None,
     status: Annotated[wire.JobStatus | None, Query()] = None,
-    before: Annotated[datetime | None, Query(description="the `next` of the page before")] = None,
+    before: Annotated[str | None, Query(pattern=_ID, description="the `next` of the page before")] = None,
     limit: Limit = 50,
 ) -> wire.JobList:
     """Jobs, newest first, without their results."""

@@ -4,9 +4,11 @@ import csv
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
+from pydantic import TypeAdapter, ValidationError
 
 from api_schemas import jobs
 from api_schemas import suggest as wire
+from api_schemas.common import ItemId
 from service.context import Services
 from service.operations import suggest
 from service.problems import InvalidError, declared
@@ -21,9 +23,13 @@ def item_ids(
 ) -> list[str]:
     """All ids, in the order given. Raises InvalidError."""
     try:
-        return [item for row in csv.reader(items, strict=True) for item in row]
+        found = [item for row in csv.reader(items, strict=True) for item in row]
+        return TypeAdapter(list[ItemId]).validate_python(found)
     except csv.Error as error:
         raise InvalidError("invalid_request", f"items: not comma-separated ids: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidError("invalid_request", f"items: id {first['loc'][0]}: {first['msg']}") from error
 
 
 @router.get(

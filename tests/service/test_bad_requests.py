@@ -79,6 +79,20 @@ REQUESTS: dict[str, tuple[str, Any, int, str, str]] = {
         "invalid_request",
         "window",
     ),
+    "project: default options": (
+        "/projects",
+        {"name": "r", "classes": ["a", "b"], "defaults": {"options": {"x": "\0"}}},
+        422,
+        "invalid_request",
+        "x",
+    ),
+    "label: half a character": (
+        "/label",
+        b'{"project": "p", "item": "\\ud800", "label": "a"}',
+        422,
+        "invalid_request",
+        "item",
+    ),
     "pool: unknown project": ("/projects/q/pool", None, 422, "invalid_request", "file"),
     "cancel: unknown job": ("/jobs/job-1/cancel", None, 404, "unknown_job", "job-1"),
     "unknown route": ("/nowhere", {}, 404, "unknown_route", "/nowhere"),
@@ -88,7 +102,11 @@ REQUESTS: dict[str, tuple[str, Any, int, str, str]] = {
 @pytest.mark.parametrize("name", REQUESTS)
 def test_request(name: str, api: Api, ready: Callable[[], None]) -> None:
     path, body, status, code, words = REQUESTS[name]
-    assert_problem(api.post(path, body), status, code, words)
+    if isinstance(body, bytes):
+        answer = api.client.post(path, content=body, headers={"content-type": "application/json"})
+    else:
+        answer = api.post(path, body)
+    assert_problem(answer, status, code, words)
     ready()
 
 
@@ -148,8 +166,13 @@ def test_queries(api: Api, ready: Callable[[], None]) -> None:
     assert_problem(api.get("/projects/p/predictions", items="nope"), 404, "unknown_item", "'nope'")
     assert_problem(api.get("/projects/p/predictions"), 422, "invalid_request", "items")
     assert_problem(api.get("/projects/p/predictions", items='"open'), 422, "invalid_request", "items")
+    assert_problem(api.get("/projects/p/predictions", items="item-0,a\0b"), 422, "invalid_request", "items")
+    assert_problem(api.get("/jobs", before="not a job"), 422, "invalid_request", "before")
     assert_problem(api.get("/jobs/job-1"), 404, "unknown_job")
     assert_problem(api.client.put("/label"), 405, "method_not_allowed")
+    refused = api.client.delete("/projects/p/items")
+    assert_problem(refused, 405, "method_not_allowed", "GET, not DELETE")
+    assert api.client.put("/labels").headers["allow"] == "GET, POST"
     ready()
 
 

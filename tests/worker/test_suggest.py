@@ -124,6 +124,11 @@ def test_not_waiting_gets_a_job(api: Api, ready: Context) -> None:
     assert '"status":"succeeded"' in events[-1]
     listed = api.get("/jobs", project="p", status="succeeded").json()["jobs"]
     assert answer.json()["id"] in [job["id"] for job in listed]
+    pages = [api.get("/jobs", limit=1).json()]
+    while pages[-1]["next"]:
+        pages.append(api.get("/jobs", limit=1, before=pages[-1]["next"]).json())
+    assert [page["jobs"][0]["kind"] for page in pages[:-1]] == ["suggest", "prepare"]
+    assert pages[-1]["jobs"] == []
 
 
 def test_project_defaults(api: Api, ready: Context) -> None:
