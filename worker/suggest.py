@@ -176,7 +176,8 @@ def _save(
         names = pools.external_ids(session, job.project_id, list(mentioned))
         reason = arguments.get("reason")
         if len(picks) < arguments["count"]:
-            reason = _shortage(pools.unlabeled_positions(session, job.project_id), picks)
+            held = suggestions.held_by_others(session, job.project_id, arguments["annotator"])
+            reason = _shortage(pools.unlabeled_positions(session, job.project_id), held, picks)
         details = [_described(pick, names, project.classes) for pick in picks]
         suggestions.record(
             session,
@@ -210,13 +211,13 @@ def _described(pick: _Pick, names: dict[int, str], classes: list[str]) -> dict[s
     }
 
 
-def _shortage(unlabeled: list[int], picks: list[_Pick]) -> str:
+def _shortage(unlabeled: list[int], held: set[int], picks: list[_Pick]) -> str:
     """Why there are fewer suggestions than asked for."""
     if not unlabeled:
         return "pool_exhausted"
-    if len(picks) < len(unlabeled):
-        return "others_hold_the_rest"
-    return "fewer_items_left"
+    if len(picks) == len(unlabeled):
+        return "fewer_items_left"
+    return "others_hold_the_rest" if held.intersection(unlabeled) else "rest_outside_window"
 
 
 def _refill(context: Context, project_id: int, live: Live) -> None:

@@ -16,6 +16,8 @@ def nearest_probabilities(outputs: Tensor) -> Tensor:
     Outputs fitted to one-hot targets are read as probabilities this way: (1, 0, 0) stays itself, where softmax
     would make 0.58 of its 1. For reporting; scores rank by softmax, which has no ties at certainty.
     """
+    # The projection does not change with a common shift; with the largest at 0, large outputs lose no digits.
+    outputs = outputs - outputs.amax(dim=1, keepdim=True)
     ordered, _ = outputs.sort(dim=1, descending=True)
     excess = ordered.cumsum(dim=1) - 1
     counts = torch.arange(1, outputs.shape[1] + 1, dtype=outputs.dtype, device=outputs.device)

@@ -75,7 +75,8 @@ def describe(session: Session, project: Project) -> wire.Project:
         name=project.name,
         classes=project.classes,
         kernel=KernelOptions.model_validate(project.kernel),
-        defaults=SuggestDefaults.model_validate(project.defaults),
+        # Checked when the project was made; what later versions take must not make it unreadable.
+        defaults=SuggestDefaults.model_construct(**project.defaults),
         created_at=project.created_at,
         input_shape=project.input_shape,
         pool_version=project.pool_version,

@@ -132,6 +132,8 @@ def test_nearest_probabilities(classes: int) -> None:
     outputs[0] = 0
     outputs[1] = torch.eye(classes, dtype=torch.float64)[1]
     outputs[2] = 50 * torch.eye(classes, dtype=torch.float64)[0]
+    huge = uncertainty.nearest_probabilities(1e30 * outputs[2:])
+    assert torch.equal(huge, torch.nn.functional.one_hot(outputs[2:].argmax(dim=1), classes).double())
     found = uncertainty.nearest_probabilities(outputs)
     assert torch.allclose(found.sum(dim=1), torch.ones(17, dtype=torch.float64))
     for row, expected in zip(found.tolist(), outputs.tolist(), strict=True):

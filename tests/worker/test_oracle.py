@@ -110,6 +110,7 @@ def test_labels_outside_the_window_are_brought_in(api: Api, working: Context, ne
     reference.prepare()
     inside = set(reference.scores())
     assert len(inside) == 20
+    assert api.suggest(count=30).json()["reason"] == "rest_outside_window"
     outside = [k for k in range(60) if reference.names[k] not in inside and k not in reference.labels]
     assert len(outside) == 38
     for index in outside[:3]:
