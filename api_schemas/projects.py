@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from api_schemas.common import Answer, ClassName, KernelOptions, Name, Request
-from api_schemas.suggest import SuggestDefaults
+from api_schemas.suggest import GivenDefaults, SuggestDefaults
 
 
 class ProjectCreate(Request):
@@ -15,7 +15,7 @@ class ProjectCreate(Request):
     name: Name = Field(examples=["digits"])
     classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(examples=[["cat", "dog"]])
     kernel: KernelOptions = KernelOptions()
-    defaults: SuggestDefaults = SuggestDefaults()
+    defaults: GivenDefaults = GivenDefaults()
 
     @field_validator("classes")
     @classmethod

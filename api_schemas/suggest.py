@@ -54,8 +54,12 @@ class SuggestDefaults(Request):
         default=600, description="how long a named annotator holds a suggestion"
     )
 
+
+class GivenDefaults(SuggestDefaults):
+    """Defaults as they come in: the options must fit the strategy. What is stored stays readable without."""
+
     @model_validator(mode="after")
-    def _fitting(self) -> "SuggestDefaults":
+    def _fitting(self) -> "GivenDefaults":
         checked_options(self.strategy, self.options)
         return self
 

@@ -75,8 +75,7 @@ def describe(session: Session, project: Project) -> wire.Project:
         name=project.name,
         classes=project.classes,
         kernel=KernelOptions.model_validate(project.kernel),
-        # Checked when the project was made; what later versions take must not make it unreadable.
-        defaults=SuggestDefaults.model_construct(**project.defaults),
+        defaults=SuggestDefaults.model_validate(project.defaults),
         created_at=project.created_at,
         input_shape=project.input_shape,
         pool_version=project.pool_version,

@@ -26,7 +26,7 @@ def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float)
     """Suggestions, or the job that is still making them. Raises UnknownError, ConflictError, InvalidError."""
     with context.sessions.begin() as session:
         project = projects.find(session, request.project)
-        defaults = wire.SuggestDefaults.model_construct(**project.defaults)
+        defaults = wire.SuggestDefaults.model_validate(project.defaults)
         strategy = request.strategy or defaults.strategy
         arguments = _arguments(request, strategy, defaults)
         if project.item_count == 0:
