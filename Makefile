@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "Lookahead needs Python 3.11 and '$(PYTHON)' was not found: install it (Debian: apt install python3.11 python3.11-venv) or run 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
+	@$(PYTHON) -V >/dev/null 2>&1 || { echo "Lookahead needs Python 3.11 and '$(PYTHON)' does not run here: install it (Debian: apt install python3.11 python3.11-venv) or run 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Lookahead needs Python 3.11, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): run 'make PYTHON=/path/to/python3.11 ...'."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python has no venv module: install it (Debian: apt install python3.11-venv)."; exit 1; }
 	@echo "Setting up $(VENV) (once; about a minute, plus the download of PyTorch) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,embedded,demo,dev]'
 	@touch $@

@@ -102,7 +102,7 @@ def _answer(
 ) -> JSONResponse:
     request_id: str = request.scope.get("request_id", "")
     problem = Problem(
-        type=f"/docs/problems#{code}",
+        type=f"urn:lookahead:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,

@@ -30,6 +30,14 @@ def test_every_strategy_is_documented_and_runs() -> None:
         assert re.search(rf"^## .*\b{name}\b", text, re.MULTILINE), name
 
 
+def test_every_problem_is_documented() -> None:
+    text = (ROOT / "docs/interface.md").read_text()
+    raised = r'(?:Unknown|Conflict|Invalid|TooLarge|Unsupported|Unauthorized|Unavailable)Error\(\s*"([a-z_]+)"'
+    codes = {code for page in (ROOT / "service").rglob("*.py") for code in re.findall(raised, page.read_text())}
+    assert len(codes) > 25
+    assert not {code for code in codes if f"`{code}`" not in text}
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
