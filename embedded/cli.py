@@ -31,15 +31,17 @@ def up(
     supervisor = Supervisor(home, port=port, host=host, say=lambda line: console.print(f"[dim]{line}[/]"))
 
     def stop(_: int, __: FrameType | None) -> None:
-        if supervisor.stopping:
-            raise KeyboardInterrupt
-        supervisor.stopping = True
-        raise SystemExit(0)
+        if not supervisor.stopping:
+            supervisor.stopping = True
+            console.print("[dim]Stopping ...[/]")
+            raise SystemExit(0)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    started = False
     try:
         with supervisor as running:
+            started = True
             console.print(f"[bold]Lookahead is ready at {running.url}[/]  (reference: {running.url}/docs)")
             console.print(f"Data lies in {running.home}. Ctrl-C stops everything.")
             running.watch()
@@ -47,7 +49,7 @@ def up(
         errors.print(str(error), markup=False)
         raise typer.Exit(1) from None
     finally:
-        if supervisor.stopping:
+        if started:
             console.print("[dim]Everything is stopped.[/]")
 
 
@@ -99,3 +101,7 @@ def demo(context: typer.Context) -> None:
 def main() -> None:
     """Entry point."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -223,6 +223,14 @@ class Supervisor:
     # Stopping
 
     def _stop(self) -> None:
+        # A second Ctrl-C must not leave half of it running; stopping is bounded by the deadlines below.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self._stop_all()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _stop_all(self) -> None:
         self.stopping = True
         running = [child for child in self._children if child.process is not None]
         # All are asked at once, so that stopping takes as long as the slowest and not as all together.
