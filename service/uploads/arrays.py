@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from service.problems import InvalidError, TooLargeError
 from service.settings import ServiceSettings
+from service.uploads.rows import BLOCK, ArrayHeader, to_float_rows
 from service.uploads.safetensors import read_header
 
-_BLOCK = 8 << 20
 _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
 _ID_BYTES_MAX = 4 * 512
@@ -30,20 +29,6 @@ _SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "I8": "|i
     f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)
 }
 FORMATS = "an .npz with arrays x and (optionally) ids, an .npy, or a .safetensors with a tensor x"
-
-
-@dataclass(frozen=True)
-class ArrayHeader:
-    """What an array claims to be."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    fortran: bool
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes its numbers take."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ def read_pool(file: BinaryIO, size: int, settings: ServiceSettings) -> Iterator[
             raise InvalidError("unknown_format", f"the file is not one of the formats taken: send {FORMATS}")
         if ids is not None and len(ids) != header.shape[0]:
             raise InvalidError("wrong_shape", f"there are {len(ids)} ids for {header.shape[0]} items")
-        dtype = _convert(raw, header, ids, converted)
+        dtype = to_float_rows(raw, header, ids, converted)
         converted.seek(0)
         yield PoolUpload(converted, header.shape[0], header.shape[1:], dtype, ids)
 
@@ -209,51 +194,12 @@ def _wrong_dtype(dtype: str) -> InvalidError:
 def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
     left = count
     while left:
-        block = source.read(min(_BLOCK, left))
+        block = source.read(min(BLOCK, left))
         if not block:
             raise InvalidError("truncated_upload", f"the upload ends {left} bytes early")
         target.write(block)
         left -= len(block)
     target.flush()
-
-
-def _convert(raw: IO[bytes], header: ArrayHeader, ids: list[str] | None, target: IO[bytes]) -> str:
-    """Write finite float rows as an `.npy`; returns their dtype. Raises InvalidError `not_finite`."""
-    order: Any = "F" if header.fortran else "C"
-    array = np.memmap(raw, header.dtype, "r", shape=header.shape, order=order)
-    step = max(1, _BLOCK // max(1, header.nbytes // header.shape[0]))
-    blocks = [slice(start, start + step) for start in range(0, header.shape[0], step)]
-    dtype = "float64" if _needs_double(array, blocks) else "float32"
-    np.lib.format.write_array_header_1_0(
-        target, {"descr": f"<f{np.dtype(dtype).itemsize}", "fortran_order": False, "shape": header.shape}
-    )
-    for rows in blocks:
-        block = np.ascontiguousarray(array[rows])
-        _check_finite(block, rows.start, ids)
-        target.write(np.ascontiguousarray(block, dtype=dtype).data)
-    target.flush()
-    return dtype
-
-
-def _needs_double(array: npt.NDArray[Any], blocks: list[slice]) -> bool:
-    if array.dtype.kind == "f" or array.dtype.itemsize < 4:
-        return array.dtype.itemsize == 8
-    # float32 holds integers up to 2**24 exactly.
-    return any(int(np.abs(array[rows].astype(np.float64)).max()) > 2**24 for rows in blocks)
-
-
-def _check_finite(block: npt.NDArray[Any], start: int, ids: list[str] | None) -> None:
-    if block.dtype.kind != "f":
-        return
-    flat = block.reshape(len(block), -1)
-    fine = (np.abs(flat) <= np.finfo(np.float32).max).all(axis=1)
-    if not fine.all():
-        row = start + int(np.flatnonzero(~fine)[0])
-        name = f" ({ids[row]!r})" if ids is not None else ""
-        raise InvalidError(
-            "not_finite",
-            f"item {row}{name} has NaN, infinite or too large numbers: every input must be finite",
-        )
 
 
 # Ids

@@ -106,7 +106,7 @@ def test_appending(api: Api, stored: Stored) -> None:
 
 
 def test_blocks_of_rows(api: Api, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.uploads.arrays._BLOCK", 64)
+    monkeypatch.setattr("service.uploads.rows.BLOCK", 64)
     api.project()
     x = vectors(100, 7)
     assert api.upload(npz(x=x)).status_code == 201
