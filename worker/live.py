@@ -261,13 +261,17 @@ class LiveStates:
             raise
         else:
             self._states[state_id] = live
-            self._shrink()
+            self._shrink(live)
 
     def applied_seq(self, state_id: int) -> int | None:
         """How far the live state is, or None if it is not loaded."""
         live = self._states.get(state_id)
         return None if live is None else live.applied_seq
 
-    def _shrink(self) -> None:
+    def _shrink(self, used: Live) -> None:
+        # A project has one active state: what it had before is never asked for again.
+        for state_id, live in list(self._states.items()):
+            if live.project_id == used.project_id and live is not used:
+                del self._states[state_id]
         while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self._max_bytes:
             self._states.popitem(last=False)

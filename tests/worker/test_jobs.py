@@ -220,6 +220,10 @@ def test_more_items_make_a_larger_window(api: Api, waiting: str, worker: Context
     run_queued(worker)
     state = api.get("/projects/p").json()["kernel_state"]
     assert (state["id"], state["window"], state["labeled"]) == ("kernel-2", 45, 2)
+    api.suggest(headers={"Prefer": "wait=0"})
+    assert list(worker.live._states) == [1]
+    run_queued(worker)
+    assert list(worker.live._states) == [2]
 
 
 def test_what_no_state_needs_any_more_is_removed(api: Api, waiting: str, worker: Context, small_panels: None) -> None:

@@ -83,6 +83,22 @@ def test_two_annotators_never_hold_the_same_item(api: Api, ready: Context) -> No
     assert len(api.get("/projects/p/items", state="leased").json()["items"]) == 11
 
 
+def test_memory_is_bounded_and_what_was_dropped_comes_back(api: Api, ready: Context) -> None:
+    first = items(api.suggest(count=3).json())
+    api.project("q")
+    api.pool(name="q")
+    job = api.mlp("q")
+    while api.get(f"/jobs/{job['id']}").json()["status"] != "succeeded":
+        time.sleep(0.01)
+    api.suggest("q")
+    assert len(ready.live._states) == 2
+    ready.live._max_bytes = 1
+    api.suggest("q")
+    assert len(ready.live._states) == 1
+    assert items(api.suggest(count=3).json()) == first
+    assert len(ready.live._states) == 1
+
+
 def test_leases_end_and_peeks_hold_nothing(api: Api, ready: Context) -> None:
     first = items(api.suggest(count=2, annotator="ann", lease_seconds=60).json())
     assert not set(first) & set(items(api.suggest(count=10).json()))
