@@ -83,3 +83,8 @@ def test_compose_accepts_it_and_asks_for_a_password(files: tuple[str, ...]) -> N
     refused = _compose(*files, password=None)
     assert refused.returncode != 0
     assert "POSTGRES_PASSWORD" in refused.stderr
+
+
+def test_the_pinned_versions_install_with_the_storage_extra() -> None:
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    assert pins["s3fs"] == pins["fsspec"], "s3fs wants the fsspec of its own version"
