@@ -1,6 +1,7 @@
 """Suggest: catch up with the labels, score, pick, store the suggestions with their leases, answer."""
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from store.tables import Job, Json, KernelState, Project
 from worker import queue
 from worker.catch_up import retried, synchronised
 from worker.context import Context
-from worker.errors import CancelledError
+from worker.errors import CancelledError, JobError
 from worker.gram import to_list
 from worker.live import Live
 from worker.progress import Reporter
@@ -125,6 +126,8 @@ def _choose(live: Live, arguments: Json, held: set[int], watch: Stopwatch) -> li
     confidence, predicted = nearest_probabilities(outputs[chosen]).max(dim=1)
     why = _why(live, chosen, int(arguments["options"]["why"]), at)
     watch.lap("why")
+    if not all(math.isfinite(number) for number in (*to_list(scores), *(change for row in why for _, change in row))):
+        raise JobError("numerical_failure", "a score is past the range of numbers: are the network's outputs sensible?")
     return [
         _Pick(at[pick], score, best, sure, reasons)
         for pick, score, best, sure, reasons in zip(

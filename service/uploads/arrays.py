@@ -25,6 +25,7 @@ from service.uploads.safetensors import read_header
 _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
 _ID_BYTES_MAX = 4 * 512
+_DIMENSIONS_MAX = 32
 _SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "I8": "|i1", "BOOL": "|b1"} | {
     f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)
 }
@@ -155,10 +156,12 @@ def _read_npy_header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
                 prefix = 12
             else:
                 raise ValueError(f"version {version} of the format is not one NumPy writes for plain arrays")
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, Warning, EOFError) as error:
+    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, Warning, EOFError) as error:
         raise InvalidError("invalid_array", f"the array's header cannot be read: {error}"[:500]) from error
-    if not all(isinstance(side, int) and 0 <= side < 2**53 for side in shape):
-        raise InvalidError("invalid_array", f"the array's shape {shape} is not one of counts")
+    if len(shape) > _DIMENSIONS_MAX or not all(isinstance(side, int) and 0 <= side < 2**53 for side in shape):
+        raise InvalidError(
+            "invalid_array", f"the array's shape is not one of at most {_DIMENSIONS_MAX} counts below 2**53"
+        )
     # NumPy pads headers to a multiple of 64; the stream's position says how long this one was.
     return ArrayHeader(dtype, shape, fortran), max(stream.tell(), prefix)
 
@@ -218,6 +221,8 @@ def _read_ids(stream: IO[bytes], size: int, items: int) -> list[str]:
     data = stream.read(header.nbytes)
     if len(data) != header.nbytes:
         raise InvalidError("truncated_upload", "the array ids is cut short")
+    if header.dtype.kind == "U" and np.frombuffer(data, dtype=header.dtype.byteorder + "u4").max(initial=0) > 0x10FFFF:
+        raise InvalidError("invalid_ids", "an id has a character that is none in Unicode")
     try:
         values = np.frombuffer(data, dtype=header.dtype).tolist()
         texts = [value.decode() if isinstance(value, bytes) else str(value) for value in values]

@@ -80,6 +80,15 @@ POOLS: dict[str, tuple[bytes, int, str, str]] = {
     "huge item": (lying_npy("(1, 20000000)"), 413, "item_too_large", "most"),
     "header is code": (lying_npy("__import__('os')"), 422, "invalid_array", "header"),
     "header nests": (lying_npy("(" * 200 + ")" * 200), 422, "invalid_array", "header"),
+    "65 dimensions": (lying_npy(str((1,) * 65)), 422, "invalid_array", "32"),
+    "product of thousands of digits": (lying_npy(str((2**50,) * 300)), 422, "invalid_array", "32"),
+    "no dtype at all": (lying_npy("(1, 6)", descr="', ()), ('"), 422, "invalid_array", "header"),
+    "no character": (
+        archive({"x.npy": npy(X), "ids.npy": npy(np.array(["a", "b", "c", "d"])).replace(b"d\0\0\0", b"\xff" * 4)}),
+        422,
+        "invalid_ids",
+        "Unicode",
+    ),
     "bad header length": (b"\x93NUMPY\x01\x00\xff\xff{}", 422, "invalid_array", "header"),
     "npy version 9": (b"\x93NUMPY\x09\x00" + b"\0" * 60, 422, "invalid_array", "version"),
     "zip bomb": (

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
+import torch
 
 from store.tables import Suggestion
 from tests.api import Api, Json, assert_problem
@@ -97,6 +98,15 @@ def test_memory_is_bounded_and_what_was_dropped_comes_back(api: Api, ready: Cont
     assert len(ready.live._states) == 1
     assert items(api.suggest(count=3).json()) == first
     assert len(ready.live._states) == 1
+
+
+def test_numbers_past_all_range_are_a_failure_of_ours(
+    api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.suggest.influence", lambda *_: (torch.tensor([[1]]), torch.tensor([[torch.inf]])))
+    assert_problem(api.suggest(), 500, "numerical_failure", "range")
+    monkeypatch.undo()
+    assert api.suggest().status_code == 200
 
 
 def test_leases_end_and_peeks_hold_nothing(api: Api, ready: Context) -> None:
