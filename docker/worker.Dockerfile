@@ -1,5 +1,8 @@
 # A worker: torch, and a GPU where the host lends one (the default torch wheel for Linux brings CUDA).
+# Without a GPU the image can be several gigabytes smaller: build it with
+#   --build-arg PIP_EXTRA_INDEX_URL=<the index of PyTorch's CPU wheels>
 FROM python:3.11-slim
+ARG PIP_EXTRA_INDEX_URL
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 lookahead && mkdir /artifacts && chown lookahead /artifacts
 WORKDIR /app

@@ -4,14 +4,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from client.cli import app
-from embedded.errors import StartError
+from embedded.errors import StartError, StopRequested
+from embedded.process import python_environment
 from embedded.servers import Postgres
 from embedded.supervisor import Supervisor
 
@@ -29,32 +29,27 @@ def up(
 ) -> None:
     """Run everything on this machine: PostgreSQL, Valkey, service and workers. Ctrl-C stops it all."""
     supervisor = Supervisor(home, port=port, host=host, say=lambda line: console.print(f"[dim]{line}[/]"))
-
-    def stop(_: int, __: FrameType | None) -> None:
-        if not supervisor.stopping:
-            supervisor.stopping = True
-            console.print("[dim]Stopping ...[/]")
-            raise SystemExit(0)
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    started = False
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means to go on
+            signal.signal(number, lambda _, __: supervisor.request_stop())
     try:
         with supervisor as running:
-            started = True
             console.print(f"[bold]Lookahead is ready at {running.url}[/]  (reference: {running.url}/docs)")
             console.print(f"Data lies in {running.home}. Ctrl-C stops everything.")
             running.watch()
     except StartError as error:
         errors.print(str(error), markup=False)
         raise typer.Exit(1) from None
-    finally:
-        if started:
-            console.print("[dim]Everything is stopped.[/]")
+    except OSError as error:
+        errors.print(f"This machine does not let Lookahead run: {error}", markup=False)
+        raise typer.Exit(1) from None
+    except StopRequested:
+        pass
+    console.print("[dim]Everything is stopped.[/]")
 
 
 def _become(module: str, arguments: list[str]) -> None:
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], python_environment(os.environ))
 
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -82,7 +77,7 @@ def keys(
     Talks to DATABASE_URL, or else to the database of a running `lookahead up`.
     """
     if "DATABASE_URL" not in os.environ:
-        if not (home / "pg").exists() and not Postgres(home).data.exists():
+        if not Postgres(home).data.exists():
             errors.print(f"There is no database in {home}: set DATABASE_URL, or LOOKAHEAD_HOME.", markup=False)
             raise typer.Exit(1)
         os.environ["DATABASE_URL"] = Postgres(home).url

@@ -3,3 +3,7 @@
 
 class StartError(Exception):
     """Something on this machine keeps Lookahead from starting; the message says what to do about it."""
+
+
+class StopRequested(Exception):  # noqa: N818 - nothing went wrong
+    """Somebody asked for a stop before everything had started."""

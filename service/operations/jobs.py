@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api_schemas import jobs as wire
 from service.context import Context
 from service.operations import projects
-from service.problems import ConflictError, ServiceError, UnavailableError, UnknownError
+from service.problems import ConflictError, InvalidError, ServiceError, UnavailableError, UnknownError
 from store import jobs
 from store.database import relax_durability
 from store.tables import Job, Json, Project
@@ -138,5 +138,7 @@ def _succeeding(job: wire.Job) -> wire.Job:
         assert job.error is not None
         if job.error.code == "not_prepared":
             raise ConflictError(job.error.code, job.error.detail, job=job.id)
+        if job.error.code == "batch_too_large":
+            raise InvalidError(job.error.code, job.error.detail, job=job.id)
         raise ServiceError(job.error.code, job.error.detail, job=job.id)
     return job

@@ -24,7 +24,10 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
     with read_pool(file, size, context.settings) as upload:
         with context.sessions.begin() as session:
             # Told before the numbers are stored, and again under the lock below.
-            _check_shape(projects.find(session, name), upload)
+            found = projects.find(session, name)
+            _check_shape(found, upload)
+            if known := pools.positions(session, found.id, upload.ids or []):
+                raise _taken(next(iter(known)))
         artifact = context.artifacts.put_file(upload.file)
         with context.sessions.begin() as session:
             project = pools.lock(session, name)
@@ -35,7 +38,7 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
             start = project.item_count
             ids = upload.ids or [str(position) for position in range(start, start + upload.items)]
             if taken := pools.insert_items(session, project.id, start, ids, held_out=held_out):
-                raise ConflictError("duplicate_id", f"the pool has an item {taken[0]!r} already: ids must be distinct")
+                raise _taken(taken[0])
             project.pool_version += 1
             project.item_count += upload.items
             project.input_shape = list(upload.input_shape)
@@ -61,6 +64,10 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
     if job is not None:
         enqueue_later(context, job)
     return answer
+
+
+def _taken(item: str) -> ConflictError:
+    return ConflictError("duplicate_id", f"the pool has an item {item!r} already: ids must be distinct")
 
 
 def _check_shape(project: Project, upload: PoolUpload | None) -> None:

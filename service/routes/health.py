@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/livez")
-def livez() -> Health:
+async def livez() -> Health:
     """The process answers."""
     return Health(status="ok")
 

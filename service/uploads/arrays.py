@@ -26,6 +26,7 @@ _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
 _ID_BYTES_MAX = 4 * 512
 _DIMENSIONS_MAX = 32
+_IDS_BYTES_MAX = 256 << 20
 _SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "I8": "|i1", "BOOL": "|b1"} | {
     f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)
 }
@@ -216,6 +217,8 @@ def _read_ids(stream: IO[bytes], size: int, items: int) -> list[str]:
             f"ids are {header.dtype}; they must be strings of at most 512 characters: "
             "numpy.array([...], dtype=str), not dtype=object",
         )
+    if header.nbytes > _IDS_BYTES_MAX:
+        raise TooLargeError("pool_too_large", f"the ids take {header.nbytes} bytes; {_IDS_BYTES_MAX} is the most")
     if header.shape != (items,) or read + header.nbytes != size:
         raise InvalidError("wrong_shape", f"ids have shape {list(header.shape)}; there are {items} items")
     data = stream.read(header.nbytes)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from service.problems import InvalidError
 
 _HEADER_MAX = 16 << 20
+_DIMENSIONS_MAX = 32
 ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1,
     "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
@@ -81,6 +82,9 @@ def _entry(name: str, entry: Any, base: int) -> TensorEntry:
             raise _invalid(f"the entry of tensor {name!r} is not dtype, shape and data_offsets")
     if dtype not in ITEM_BYTES:
         raise _invalid(f"tensor {name!r} has the unknown dtype {dtype!r}")
+    # Before anything is multiplied: a product of thousands of sides would take seconds.
+    if len(shape) > _DIMENSIONS_MAX:
+        raise _invalid(f"tensor {name[:100]!r} has {len(shape)} dimensions; {_DIMENSIONS_MAX} is the most")
     if not all(_count(side) for side in shape) or not _count(start) or not _count(stop):
         raise _invalid(f"the shape or the offsets of tensor {name!r} are not counts")
     if stop - start != math.prod(shape) * ITEM_BYTES[dtype]:

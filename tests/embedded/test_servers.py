@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -15,10 +16,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from embedded import servers
+from embedded import places
 from embedded.errors import StartError
 from embedded.process import alive, wait_gone, wait_until
-from embedded.servers import Postgres, Valkey
+from embedded.servers import Postgres, Server, Valkey
 
 
 @pytest.fixture
@@ -27,6 +28,13 @@ def place() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def state(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What root keeps for the unprivileged user, kept with the test instead."""
+    monkeypatch.setattr(places, "_STATE", place / "state")
+    return place / "state"
 
 
 def query(server: Postgres, statement: str) -> list[tuple[object, ...]]:
@@ -55,27 +63,84 @@ def test_data_outlives_a_stop_and_a_kill(place: Path) -> None:
         assert client.get("kept") == b"42"
 
 
-def test_what_a_killed_owner_left_behind_is_stopped(place: Path) -> None:
+def kill_an_owner(place: Path, *, orphans: bool) -> tuple[int, int]:
+    """Process ids of the servers of an owner that was killed; `orphans`: as on systems that tell no child."""
     script = f"""
         import sys, time
         from pathlib import Path
+        from embedded import process
         from embedded.servers import Postgres, Valkey
+        if {orphans}:
+            process.die_with_parent = lambda *_: None
         postgres, valkey = Postgres(Path({str(place)!r})), Valkey(Path({str(place)!r}))
         postgres.start(); valkey.start()
         print(postgres.pid, valkey.pid, flush=True)
         time.sleep(60)
     """
     owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    postgres_pid, valkey_pid = (int(part) for part in owner.stdout.readline().split())
-    owner.kill()
-    owner.wait()
-    assert alive(postgres_pid)
-    with Postgres(place) as postgres, Valkey(place):
-        assert postgres.pid != postgres_pid
-        assert not alive(postgres_pid)
-        assert wait_gone(valkey_pid, 5)
+    with owner:
+        assert owner.stdout is not None
+        postgres, valkey = (int(part) for part in owner.stdout.readline().split())
+        owner.kill()
+    return postgres, valkey
+
+
+def test_what_a_killed_owner_left_behind_is_stopped(place: Path) -> None:
+    left = kill_an_owner(place, orphans=True)
+    assert all(alive(pid) for pid in left)
+    with Postgres(place) as postgres, Valkey(place) as valkey:
+        assert not any(alive(pid) for pid in left)
+        assert {postgres.pid, valkey.pid}.isdisjoint(left)
         assert query(postgres, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_a_killed_owner_takes_its_servers_along(place: Path) -> None:
+    assert all(wait_gone(pid, 5) for pid in kill_an_owner(place, orphans=False))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_busy_connection_does_not_keep_a_killed_server_from_starting_again(place: Path) -> None:
+    with Postgres(place) as postgres:
+        host = str(sa.make_url(postgres.url).query["host"])
+        with closing(psycopg.connect(host=host, user="app", dbname="postgres", autocommit=True)) as connection:
+            busy = connection.info.backend_pid
+            connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000000)")
+            state = f"SELECT state FROM pg_stat_activity WHERE pid = {busy}"
+            assert wait_until(lambda: query(postgres, state) == [("active",)], 5)
+            assert postgres.pid is not None
+            os.kill(postgres.pid, signal.SIGKILL)
+            assert wait_until(lambda: not postgres.alive(), 5)
+            postgres.start()
+            assert query(postgres, "SELECT 1") == [(1,)]
+
+
+def test_a_stale_process_file_is_no_orphan(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for server in (Postgres(place), Valkey(place)):
+        with server:
+            pass
+    monkeypatch.setenv("PATH", "/nowhere")  # slim images have no ps
+    for pid in (2**22 - 1, os.getpid()):
+        (place / "pg" / "postmaster.pid").write_text(f"{pid}\n{place}/pg\n")
+        (place / "valkey" / "valkey.pid").write_text(str(pid))
+        with Postgres(place) as postgres, Valkey(place):
+            assert query(postgres, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("kind", [Postgres, Valkey])
+def test_an_interrupted_start_leaves_nothing(place: Path, kind: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = kind(place)
+    seen: list[int | None] = []
+
+    def interrupt(_: Server) -> bool:
+        seen.append(server.pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "_answers", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.start()
+    assert seen[0] is not None
+    assert not alive(seen[0])
 
 
 def test_an_interrupted_set_up_is_repaired(place: Path) -> None:
@@ -99,17 +164,61 @@ def test_folders_are_private_and_nobody_elses(place: Path) -> None:
     link = place / "link"
     link.symlink_to(place / "run")
     with pytest.raises(StartError, match="somebody else"):
-        servers.private_folder(link, None)
+        places.private_folder(link, None)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may have a home that others cannot enter")
-def test_a_home_that_only_root_may_enter(place: Path) -> None:
-    place.chmod(0o700)
-    with Postgres(place / "home") as postgres:
-        assert query(postgres, "SELECT 1") == [(1,)]
-        assert not str(postgres.data).startswith(str(place))
-        shutil_target = postgres.data.parent
-    shutil.rmtree(shutil_target)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may have a home that others cannot enter")
+
+
+@as_root
+def test_a_home_that_only_root_may_enter(place: Path, state: Path) -> None:
+    (place / "own").mkdir(mode=0o700)
+    home = place / "own" / "home"
+    with Postgres(home) as postgres:
+        query(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+        assert postgres.data.is_relative_to(state)
+        assert postgres.data.parent.stat().st_mode & 0o077 == 0
+    with Postgres(home.rename(place / "own" / "moved")) as postgres:
+        assert query(postgres, "SELECT answer FROM kept") == [(42,)]
+    with Postgres(home) as postgres:  # a new home starts empty, whatever was there once
+        assert query(postgres, "SELECT to_regclass('kept')") == [(None,)]
+    shutil.rmtree(postgres.data)
+    with pytest.raises(StartError, match="gone"):
+        Postgres(home).start()
+
+
+@as_root
+def test_a_home_that_others_can_no_longer_enter_is_not_replaced_by_an_empty_one(place: Path, state: Path) -> None:
+    home = place / "own" / "home"
+    with Postgres(home):
+        pass
+    (place / "own").chmod(0o700)
+    with pytest.raises(StartError, match="can no longer enter"):
+        Postgres(home).start()
+    assert not state.exists()
+
+
+@as_root
+def test_binaries_that_only_root_may_read_are_copied_once(
+    place: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedded.servers.reachable", lambda path: "site-packages" not in str(path))
+    for _ in range(2):
+        with Postgres(place) as postgres:
+            assert query(postgres, "SELECT 1") == [(1,)]
+    assert [folder.name.partition("-")[0] for folder in state.iterdir()] == ["binaries"]
+
+
+def test_a_home_of_any_name_and_a_port_in_the_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPORT", "5433")
+    name = "a b%20c#d?e,f'g\"h\\{}ü"
+    with Postgres(place / name) as postgres, Valkey(place / name) as valkey:
+        engine = sa.create_engine(postgres.url)
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT datlocprovider FROM pg_database LIMIT 1")) == "b"
+        engine.dispose()
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.ping()
 
 
 def test_a_failed_start_shows_the_log(place: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.errors import StartError
+import embedded
+from embedded.errors import StartError, StopRequested
 from embedded.process import alive, wait_gone, wait_until
 from embedded.supervisor import Child, Supervisor
 
@@ -22,25 +23,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(str(os.getpid()).encode())
     def log_message(self, *_): pass
-http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lh-") as folder:
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 
+ELSEWHERE = {"DATABASE_URL": "postgresql://kept/elsewhere", "REDIS_URL": "redis://kept.elsewhere"}
+
+
 def supervisor(place: Path, *children: Child, **more: object) -> Supervisor:
-    given = {"DATABASE_URL": "postgresql://kept/elsewhere", "REDIS_URL": "redis://kept.elsewhere"}
     answering = Child("service", [sys.executable, "-c", ANSWER])
     return Supervisor(
         place,
-        environment=given,
         children=[answering, *children],
         migrate=False,
-        **{"port": 0, **more},  # type: ignore[arg-type]
+        **{"port": 0, "environment": ELSEWHERE, **more},  # type: ignore[arg-type]
     )
 
 
@@ -79,7 +82,7 @@ def test_a_child_that_dies_is_started_again(place: Path) -> None:
 
 def test_a_child_that_keeps_dying_ends_the_watch(place: Path) -> None:
     with supervisor(place, Child("broken", ["sh", "-c", "echo words of its log; sleep 0.5; exit 3"])) as running:
-        running.child("broken").restarts.extend([float("inf")] * 5)
+        running.child("broken").ends.extend([float("inf")] * 4)
         with pytest.raises(StartError, match=r"(?s)broken keeps ending.*words of its log"):
             running.watch()
 
@@ -94,11 +97,13 @@ def test_a_child_that_cannot_start_shows_its_log(place: Path) -> None:
 
 
 def test_a_taken_port(place: Path) -> None:
+    with pytest.raises(StartError, match="70000 is no port"):
+        supervisor(place, port=70000).__enter__()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(StartError, match=f"Port {port} .*PORT={port + 1}"):
+        with pytest.raises(StartError, match=f"Port {port} is taken by another program.*PORT={port + 1}"):
             supervisor(place, port=port).__enter__()
 
 
@@ -112,6 +117,58 @@ def test_a_home_in_use(place: Path) -> None:
 def test_no_keys_beyond_loopback(place: Path) -> None:
     with pytest.raises(StartError, match="LOOKAHEAD_AUTH=on"):
         supervisor(place, host="0.0.0.0").__enter__()
+
+
+def test_a_home_that_cannot_be(place: Path) -> None:
+    (place / "file").touch()
+    with pytest.raises(StartError, match="cannot be used"):
+        supervisor(place / "file").__enter__()
+
+
+def test_another_address_and_a_proxy_in_the_environment(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    given = ELSEWHERE | {"LOOKAHEAD_AUTH": "on"}
+    with supervisor(place, host="127.0.0.2", environment=given) as running:
+        assert running.url.startswith("http://127.0.0.2:")
+    assert Supervisor(place, host="::1", port=1).url == "http://[::1]:1"
+    assert Supervisor(place, host="0.0.0.0", port=1).url == "http://127.0.0.1:1"
+
+
+def test_children_run_our_packages_not_those_of_the_current_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "embedded").mkdir()
+    (place / "embedded" / "__init__.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(place)
+    told = place / "told"
+    code = f"import embedded, pathlib, time; pathlib.Path({str(told)!r}).write_text(embedded.__file__); time.sleep(60)"
+    with supervisor(place, Child("curious", [sys.executable, "-c", code])):
+        assert wait_until(lambda: told.exists() and told.read_text() != "", 5)
+    assert told.read_text() == embedded.__file__
+
+
+def test_a_stop_while_starting_leaves_nothing(place: Path) -> None:
+    pids: list[int | None] = []
+
+    def stop_soon(line: str) -> None:
+        pids.extend(server.pid for server in running._servers)
+        running.request_stop()
+
+    running = supervisor(place, environment={}, say=stop_soon)
+    with pytest.raises(StopRequested):
+        running.__enter__()
+    assert len(set(pids)) == 1  # the second server was never started
+    assert pids[0] is not None
+    assert not alive(pids[0])
+    assert running.child("service").process is None
+
+
+def test_what_does_not_stop_is_killed_with_all_it_started(place: Path) -> None:
+    told = place / "told"
+    script = f"trap '' TERM; sleep 60 & echo $! > {told}; wait"
+    with supervisor(place, Child("stubborn", ["sh", "-c", script], stop_seconds=0.3)):
+        assert wait_until(lambda: told.exists() and told.read_text() != "", 5)
+    assert wait_gone(int(told.read_text()), 5)
 
 
 def test_children_end_when_the_supervisor_is_killed(place: Path) -> None:

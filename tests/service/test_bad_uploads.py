@@ -117,6 +117,12 @@ POOLS: dict[str, tuple[bytes, int, str, str]] = {
         "unsupported_dtype",
         "BF16",
     ),
+    "safetensors of many dimensions": (
+        safetensors({"x": {**F4, "shape": [2**53 - 1] * 60_000}}, b"\0" * 24),
+        422,
+        "invalid_safetensors",
+        "60000 dimensions",
+    ),
     "safetensors ids": (
         safetensors({"__metadata__": {"ids": "no"}, "x": F4}, b"\0" * 24),
         422,

@@ -47,6 +47,14 @@ def test_a_queue_that_is_away_changes_nothing(settings: ServiceSettings, api: Ap
     assert [job["status"] for job in api.get("/jobs").json()["jobs"]] == ["cancelled"]
 
 
+def test_a_database_that_is_away(settings: ServiceSettings) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql://app@/none?host=/nowhere"})
+    with TestClient(create_app(away), raise_server_exceptions=False) as client:
+        answer = client.get("/projects")
+        assert_problem(answer, 503, "database_unavailable", "try again")
+        assert answer.headers["retry-after"] == "2"
+
+
 def test_metrics(api: Api) -> None:
     api.project()
     api.pool()

@@ -103,6 +103,16 @@ def test_a_job_that_kills_its_worker_twice_is_failed(api: Api, waiting: str, wor
     assert failed["error"]["code"] == "worker_lost"
 
 
+def test_a_cancelled_job_is_not_run_again_when_its_worker_dies(api: Api, waiting: str, worker: Context) -> None:
+    with worker.sessions.begin() as session:
+        assert jobs.claim(session, waiting, "doomed") is not None
+    assert api.post(f"/jobs/{waiting}/cancel").json()["status"] == "running"
+    with worker.sessions.begin() as session:
+        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
+    maintenance.sweep(worker)
+    assert job_of(api, waiting)["status"] == "cancelled"
+
+
 def test_a_worker_given_up_for_lost_cannot_write(api: Api, waiting: str, worker: Context) -> None:
     with worker.sessions.begin() as session:
         lost = jobs.claim(session, waiting, "slow")

@@ -109,6 +109,13 @@ def test_numbers_past_all_range_are_a_failure_of_ours(
     assert api.suggest().status_code == 200
 
 
+def test_a_greedy_batch_is_bounded(api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.suggest.GREEDY_MAX", 4)
+    assert_problem(api.suggest(count=5), 422, "batch_too_large", "top_k")
+    assert len(items(api.suggest(count=4).json())) == 4
+    assert len(items(api.suggest(count=99, options={"batch": "top_k"}).json())) == 12
+
+
 def test_leases_end_and_peeks_hold_nothing(api: Api, ready: Context) -> None:
     first = items(api.suggest(count=2, annotator="ann", lease_seconds=60).json())
     assert not set(first) & set(items(api.suggest(count=10).json()))
