@@ -11,7 +11,6 @@ import torch
 
 from ntk.kernels import KernelEngine
 from store import jobs
-from store.architectures import ARCHITECTURES, architecture
 from store.errors import ArtifactMissingError
 from store.tables import Job, KernelPanel
 from tests.api import Api, assert_problem
@@ -298,25 +297,6 @@ def test_a_used_up_window_is_drawn_anew(api: Api, worker: Context) -> None:
     run_queued(worker)
     answer = job_of(api, job["id"])["result"]
     assert (answer["suggestions"], answer["reason"]) == ([], "pool_exhausted")
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("mlp", {"in_features": 7, "hidden": [5, 4], "classes": 3}),
-        ("mlp", {"in_features": 7, "hidden": [], "classes": 2}),
-        ("cnn", {"input_shape": [3, 32, 32], "classes": 10}),
-        ("cnn", {"input_shape": [1, 28, 20], "classes": 4}),
-    ],
-)
-def test_layouts_are_those_of_the_modules(name: str, options: dict[str, Any]) -> None:
-    module = build(name, options)
-    layout = architecture(name, options).layout()
-    assert {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()} == layout
-    shape = options.get("input_shape", [options.get("in_features")])
-    assert architecture(name, options).accepts(tuple(shape))
-    assert module(torch.zeros(2, *shape)).shape == (2, options["classes"])
-    assert name in ARCHITECTURES
 
 
 def test_a_cnn_from_upload_to_suggestion(api: Api, working: Context) -> None:
