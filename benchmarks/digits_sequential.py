@@ -9,7 +9,6 @@ held-out digits; at the end the network is also trained anew on all hundred labe
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,9 +24,11 @@ from rich.table import Table
 from client.sdk import Client
 from demo import digits
 from demo.arm import Arm
+from demo.plot import draw, mean_and_error
 from embedded.supervisor import Supervisor
 
 INITIAL, STREAMED, EVERY = 20, 80, 5
+STEPS_MAX = 1000  # keeps the seeds of one run's steps apart from another's
 STRATEGIES = ["mlmoc", "margin", "random"]
 Curves = dict[str, list[list[float]]]
 console = Console(highlight=False, soft_wrap=True)
@@ -44,39 +44,10 @@ def label_sequentially(client: Client, seed: int, strategy: str, network_weights
     item = client.suggest(arm.project, strategy=strategy, seed=seed).suggestions[0].item
     for step in range(1, STREAMED + 1):
         rows.append(int(item.rpartition("-")[2]))
-        item = arm.stream(item, strategy)
+        item = arm.stream(item, strategy, seed=STEPS_MAX * (seed + 1) + step)
         if step % EVERY == 0:
             curve.append(arm.accuracy())
     return curve, digits.accuracy(digits.train(data, rows, seed), data)
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error."""
-    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
-
-
-def draw(curves: Curves, path: Path) -> None:
-    """Learning curves with standard errors."""
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=150)
-    labels = [INITIAL + k * EVERY for k in range(len(curves[STRATEGIES[0]][0]))]
-    for strategy, color in zip(STRATEGIES, ["#1f6f8b", "#c8553d", "#7d7d7d"], strict=True):
-        points = [mean_and_error([curve[k] for curve in curves[strategy]]) for k in range(len(labels))]
-        means = [mean for mean, _ in points]
-        axes.plot(labels, means, color=color, label=strategy)
-        axes.fill_between(
-            labels, [m - e for m, e in points], [m + e for m, e in points], color=color, alpha=0.2, linewidth=0
-        )
-    axes.set_xlabel("labels")
-    axes.set_ylabel("accuracy on 500 held-out digits")
-    axes.set_title(f"Kernel model, one label at a time ({len(curves[STRATEGIES[0]])} seeds, mean ± standard error)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
 
 
 def report(curves: Curves, retrained: dict[str, list[float]]) -> dict[str, Any]:
@@ -94,6 +65,10 @@ def report(curves: Curves, retrained: dict[str, list[float]]) -> dict[str, Any]:
         cells = {name: mean_and_error(values) for name, values in columns.items()}
         table.add_row(strategy, *(f"{mean:.2%} ± {error:.2%}" for mean, error in cells.values()))
         figures[strategy] = {name: [round(mean, 5), round(error, 5)] for name, (mean, error) in cells.items()}
+        points = [mean_and_error(values) for values in zip(*runs, strict=True)]
+        figures[strategy]["by labels"] = {
+            INITIAL + step * EVERY: [round(mean, 5), round(error, 5)] for step, (mean, error) in enumerate(points)
+        }
     console.print(table)
     for other in STRATEGIES[1:]:
         gains = [statistics.mean(a) - statistics.mean(b) for a, b in zip(curves["mlmoc"], curves[other], strict=True)]
@@ -123,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     curves[strategy].append(curve)
                     retrained[strategy].append(final)
     figures = report(curves, retrained)
-    draw(curves, options.picture)
+    draw(curves, range(INITIAL, INITIAL + STREAMED + 1, EVERY), options.picture)
     if options.out:
         options.out.write_text(json.dumps(figures, indent=2) + "\n")
     return 0

@@ -14,12 +14,21 @@ class ApiError(LookaheadError):
         super().__init__(problem.detail)
         self.problem = problem
         self.code = problem.code
+        self.detail = problem.detail
         self.status = problem.status
 
 
 class UnreachableError(LookaheadError):
-    """Nothing answers at the address."""
+    """Nothing answers at the address, or it is no address."""
+
+
+class UnexpectedAnswerError(LookaheadError):
+    """Something answers at the address, and it is not a Lookahead service that this client understands."""
 
 
 class JobFailedError(LookaheadError):
     """A job ended without succeeding."""
+
+
+class WaitTimeoutError(LookaheadError):
+    """A job has not ended in the time given; it goes on."""

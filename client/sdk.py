@@ -8,27 +8,23 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
 
 from api_schemas import jobs as job_wire
 from api_schemas import labels as label_wire
 from api_schemas import projects as project_wire
 from api_schemas import suggest as suggest_wire
-from api_schemas.common import Problem
-from client.errors import ApiError, JobFailedError, UnreachableError
+from client.errors import JobFailedError, WaitTimeoutError
+from client.transport import T, Transport
+from client.uploads import pool_file, weights_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.generic]
+    from client.uploads import Array
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-T = TypeVar("T", bound=BaseModel)
 OnProgress = Callable[[job_wire.Job], None]
 
 
@@ -36,8 +32,8 @@ class Client:
     """A connection to one service. Also a context manager."""
 
     def __init__(self, url: str = DEFAULT_URL, key: str | None = None, timeout: float = 120.0) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        self._transport = Transport(url, key, timeout)
+        self._ask = self._transport.ask
 
     def __enter__(self) -> Self:
         return self
@@ -49,13 +45,20 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._http.close()
+        self._transport.close()
 
     # Projects and pools
 
-    def create_project(self, name: str, classes: Sequence[str], **more: Any) -> project_wire.Project:
-        """`more`: kernel and defaults, as the interface has them."""
-        body = {"name": name, "classes": list(classes), **more}
+    def create_project(
+        self,
+        name: str,
+        classes: Sequence[str],
+        *,
+        kernel: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> project_wire.Project:
+        """A new project; `kernel` and `defaults` as the interface has them."""
+        body = {"name": name, "classes": list(classes), **_given(kernel=kernel, defaults=defaults)}
         return self._ask(project_wire.Project, "POST", "/projects", json=body)
 
     def project(self, name: str) -> project_wire.Project:
@@ -73,14 +76,14 @@ class Client:
     def upload_pool(
         self,
         project: str,
-        data: "Path | Array",
+        data: "Path | str | Array",
         ids: Sequence[str] | None = None,
         *,
         held_out: bool = False,
     ) -> project_wire.PoolAdded:
         """Add items from a file as it is, or from an array (N, ...) with optional ids."""
         form = {"held_out": "true" if held_out else "false"}
-        with _opened(data, ids) as (name, file):
+        with pool_file(data, ids) as (name, file):
             return self._ask(
                 project_wire.PoolAdded, "POST", _path(project, "pool"), files={"file": (name, file)}, data=form
             )
@@ -99,20 +102,21 @@ class Client:
     def upload_checkpoint(
         self,
         project: str,
-        weights: Path | bytes,
+        weights: "Path | str | bytes | Mapping[str, Array]",
         architecture: str,
         options: Mapping[str, Any] | None = None,
-        **more: Any,
+        *,
+        loss: Literal["squared", "cross_entropy"] | None = None,
+        kernel: Mapping[str, Any] | None = None,
     ) -> job_wire.Job:
-        """Upload safetensors; `more`: loss and kernel. Returns the job that prepares the checkpoint."""
-        manifest = json.dumps({"architecture": architecture, "options": dict(options or {}), **more})
-        content = weights if isinstance(weights, bytes) else weights.read_bytes()
+        """Upload weights: safetensors, or numpy arrays by state-dict key. Returns the job that prepares them."""
+        manifest = {"architecture": architecture, **_given(options=options, loss=loss, kernel=kernel)}
         return self._ask(
             job_wire.Job,
             "POST",
             _path(project, "checkpoints"),
-            files={"weights": ("weights.safetensors", content)},
-            data={"manifest": manifest},
+            files={"weights": ("weights.safetensors", weights_bytes(weights))},
+            data={"manifest": json.dumps(manifest)},
         )
 
     def jobs(self, project: str | None = None, limit: int = 50) -> list[job_wire.Job]:
@@ -131,7 +135,7 @@ class Client:
     def wait_for(
         self, job: job_wire.Job | str, on_progress: OnProgress | None = None, timeout: float = 3600.0
     ) -> job_wire.Job:
-        """The job once it has succeeded. Raises JobFailedError."""
+        """The job once it has succeeded. Raises JobFailedError, WaitTimeoutError."""
         job_id = job if isinstance(job, str) else job.id
         deadline, pause = time.monotonic() + timeout, 0.02
         while True:
@@ -144,24 +148,41 @@ class Client:
                 reason = found.error.detail if found.error else f"it was {found.status}"
                 raise JobFailedError(f"{found.kind} job {job_id} did not succeed: {reason}")
             if time.monotonic() > deadline:
-                raise JobFailedError(f"{found.kind} job {job_id} is still {found.status} after {timeout:g} seconds")
+                raise WaitTimeoutError(f"{found.kind} job {job_id} is still {found.status} after {timeout:g} seconds")
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
 
     # Labels
 
     def label(
-        self, project: str, item: str, label: str | int | None, *, annotator: str | None = None
+        self,
+        project: str,
+        item: str,
+        label: str | int | None,
+        *,
+        annotator: str | None = None,
+        event_id: str | None = None,
     ) -> label_wire.LabelAccepted:
-        """Record a label; None withdraws it. Safe to repeat: it carries an id of its own."""
-        return self._label({"project": project, "item": item, "label": label, "annotator": annotator})
+        """Record a label, by class name or index. Safe to repeat: it carries an id, yours or one of its own."""
+        return self._label(project, item, {"label": label}, annotator, event_id)
 
-    def skip(self, project: str, item: str, *, annotator: str | None = None) -> label_wire.LabelAccepted:
+    def skip(
+        self, project: str, item: str, *, annotator: str | None = None, event_id: str | None = None
+    ) -> label_wire.LabelAccepted:
         """Say that the item is not to be labeled."""
-        return self._label({"project": project, "item": item, "skip": True, "annotator": annotator})
+        return self._label(project, item, {"skip": True}, annotator, event_id)
 
-    def _label(self, body: dict[str, Any]) -> label_wire.LabelAccepted:
-        body["event_id"] = uuid.uuid4().hex
+    def withdraw(
+        self, project: str, item: str, *, annotator: str | None = None, event_id: str | None = None
+    ) -> label_wire.LabelAccepted:
+        """Take back the item's label or skip."""
+        return self._label(project, item, {"label": None}, annotator, event_id)
+
+    def _label(
+        self, project: str, item: str, said: dict[str, Any], annotator: str | None, event_id: str | None
+    ) -> label_wire.LabelAccepted:
+        body = {"project": project, "item": item, **said, **_given(annotator=annotator)}
+        body["event_id"] = event_id or uuid.uuid4().hex
         return self._ask(label_wire.LabelAccepted, "POST", "/label", repeatable=True, json=body)
 
     def labels(self, project: str, entries: Iterable[tuple[str, str | int]]) -> label_wire.LabelsAccepted:
@@ -192,20 +213,37 @@ class Client:
     # Suggestions
 
     def suggest(
-        self, project: str, count: int = 1, *, on_progress: OnProgress | None = None, **more: Any
+        self,
+        project: str,
+        count: int = 1,
+        *,
+        strategy: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        annotator: str | None = None,
+        lease_seconds: int | None = None,
+        seed: int | None = None,
+        wait: int | None = None,
+        on_progress: OnProgress | None = None,
     ) -> suggest_wire.SuggestAnswer:
-        """What to label next; `more`: strategy, options, annotator, lease_seconds, seed. Waits for the answer."""
+        """What to label next. Waits for the answer; one that takes more than `wait` seconds reports progress."""
+        more = _given(strategy=strategy, options=options, annotator=annotator, lease_seconds=lease_seconds, seed=seed)
         body = {"project": project, "count": count, **more}
-        return self._await(suggest_wire.SuggestAnswer, on_progress, "POST", "/suggest", json=body)
+        return self._await(suggest_wire.SuggestAnswer, wait, on_progress, "POST", "/suggest", json=body)
 
     def predictions(
-        self, project: str, items: Sequence[str], source: Literal["linearized", "network"] = "linearized"
+        self,
+        project: str,
+        items: Sequence[str],
+        source: Literal["linearized", "network"] = "linearized",
+        *,
+        wait: int | None = None,
     ) -> suggest_wire.PredictionsAnswer:
         """Outputs for items, in the order asked."""
         row = io.StringIO()
         csv.writer(row, lineterminator="").writerow(items)
         query = {"items": row.getvalue(), "source": source}
-        return self._await(suggest_wire.PredictionsAnswer, None, "GET", _path(project, "predictions"), params=query)
+        path = _path(project, "predictions")
+        return self._await(suggest_wire.PredictionsAnswer, wait, None, "GET", path, params=query)
 
     def strategies(self) -> list[suggest_wire.Strategy]:
         """Every strategy."""
@@ -213,74 +251,22 @@ class Client:
 
     # Calls
 
-    def _await(self, kind: type[T], on_progress: OnProgress | None, method: str, path: str, **more: Any) -> T:
-        answer = self._send(method, path, repeatable=method == "GET", **more)
+    def _await(
+        self, kind: type[T], wait: int | None, on_progress: OnProgress | None, method: str, path: str, **more: Any
+    ) -> T:
+        """The answer at once, or that of the job which the service names instead."""
+        headers = {} if wait is None else {"Prefer": f"wait={wait}"}
+        answer = self._transport.send(method, path, headers=headers, **more)
         if answer.status_code == httpx.codes.ACCEPTED:
-            done = self.wait_for(job_wire.Job.model_validate_json(answer.content), on_progress)
+            done = self.wait_for(self._transport.read(job_wire.Job, answer), on_progress)
             return kind.model_validate(done.result)
-        return kind.model_validate_json(answer.content)
-
-    def _ask(self, kind: type[T], method: str, path: str, *, repeatable: bool = False, **more: Any) -> T:
-        answer = self._send(method, path, repeatable=repeatable or method == "GET", **more)
-        return kind.model_validate_json(answer.content)
-
-    def _send(self, method: str, path: str, *, repeatable: bool, **more: Any) -> httpx.Response:
-        """Send, and send again when the connection fails, if that cannot do anything twice."""
-        for tries_left in (2, 1, 0):
-            try:
-                answer = self._http.request(method, path, **more)
-                break
-            except httpx.TransportError as error:
-                # A connection that was never made has done nothing: any request may try again then.
-                if tries_left == 0 or not (repeatable or isinstance(error, httpx.ConnectError)):
-                    raise UnreachableError(
-                        f"{self._http.base_url} does not answer ({type(error).__name__}): is the service running? "
-                        "`lookahead up` starts one; --url or LOOKAHEAD_URL names another"
-                    ) from error
-                time.sleep(0.3)
-        if answer.is_success:
-            return answer
-        raise ApiError(_problem(answer))
+        return self._transport.read(kind, answer)
 
 
-def _problem(answer: httpx.Response) -> Problem:
-    try:
-        return Problem.model_validate_json(answer.content)
-    except ValueError:
-        # Not from the service but from something in between.
-        return Problem(
-            type="about:blank",
-            title=answer.reason_phrase,
-            status=answer.status_code,
-            detail=f"status {answer.status_code} without a problem body",
-            code="http_error",
-            request_id="",
-        )
+def _given(**values: Any) -> dict[str, Any]:
+    """What was said: the service's own defaults hold for the rest."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _path(project: str, part: str | None = None) -> str:
     return f"/projects/{quote(project, safe='')}" + (f"/{part}" if part else "")
-
-
-class _opened:  # noqa: N801 - used like a function
-    """(file name, open file) of a path, or of an array written as .npz."""
-
-    def __init__(self, data: "Path | Array", ids: Sequence[str] | None) -> None:
-        self._data, self._ids = data, ids
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> tuple[str, IO[bytes]]:
-        if isinstance(self._data, Path):
-            self._file = self._data.open("rb")
-            return self._data.name, self._file
-        import numpy as np
-
-        arrays = {"x": self._data} | ({} if self._ids is None else {"ids": np.array(self._ids, dtype=str)})
-        self._file = io.BytesIO()
-        np.savez(self._file, **arrays)
-        self._file.seek(0)
-        return "pool.npz", self._file
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()

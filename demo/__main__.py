@@ -3,130 +3,85 @@
 import argparse
 import os
 import signal
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
-import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from api_schemas.jobs import Job
-from client.errors import LookaheadError
-from client.sdk import Client
-from demo import digits
-from demo.arm import Arm
-from embedded.errors import StartError
-from embedded.supervisor import Supervisor
-
-INITIAL, STREAMED, EVERY = 20, 40, 10
-SPLITS = range(5)
-
-console = Console(highlight=False, soft_wrap=True)
+PLOT_DEFAULT = Path("demo-out/digits.png")
+PORT_MAX = 65535
 
 
-def run(client: Client) -> None:
-    """The demonstration proper, against a service that answers."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    look_ahead, chance, times = [], [], []
-    console.print(
-        f"{len(SPLITS)} times over: train a small network on {INITIAL} handwritten digits, then label {STREAMED} more, "
-        "one by one."
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        streaming = progress.add_task("suggest, label, suggest", total=STREAMED * len(SPLITS))
-        for seed in SPLITS:
-            data = digits.split(seed, INITIAL)
-            weights = digits.weights(digits.train(data, data.initial, seed))
-            arm = Arm(client, f"look-ahead-{seed}", data)
-            _prepare(arm, weights, progress)
-            look_ahead.append(_look_ahead(arm, lambda: progress.advance(streaming)))
-            times += arm.milliseconds
-            by_chance = Arm(client, f"chance-{seed}", data)
-            _prepare(by_chance, weights, progress)
-            chance.append(_chance(by_chance, seed))
-    _report(look_ahead, chance, times)
-
-
-def _prepare(arm: Arm, weights: bytes, progress: Progress) -> None:
-    preparing = progress.add_task("preparing the kernel", total=None)
-
-    def prepared(job: Job) -> None:
-        progress.update(preparing, completed=job.progress.done, total=job.progress.total or None)
-
-    arm.prepare(weights, digits.HIDDEN, prepared)
-    progress.remove_task(preparing)
-
-
-def _look_ahead(arm: Arm, advance: Callable[[], None]) -> list[float]:
-    """Held-out accuracy after every EVERY labels, each suggestion resting on the label before it."""
-    curve = [arm.accuracy()]
-    item = arm.client.suggest(arm.project).suggestions[0].item
-    for step in range(1, STREAMED + 1):
-        item = arm.stream(item, "auto")
-        advance()
-        if step % EVERY == 0:
-            curve.append(arm.accuracy())
-    return curve
-
-
-def _chance(arm: Arm, seed: int) -> list[float]:
-    """The same with labels drawn at random."""
-    others = [row for row in range(len(arm.digits.pool)) if row not in set(arm.digits.initial)]
-    rows = np.random.default_rng(seed).permutation(others)[:STREAMED].tolist()
-    curve = [arm.accuracy()]
-    for start in range(0, STREAMED, EVERY):
-        arm.label_rows(rows[start : start + EVERY])
-        curve.append(arm.accuracy())
-    return curve
-
-
-def _report(look_ahead: list[list[float]], chance: list[list[float]], times: list[float]) -> None:
-    table = Table("labels", "look-ahead", "by chance", title="Held-out accuracy (mean ± sd)")
-
-    def cell(curves: list[list[float]], step: int) -> str:
-        values = [curve[step] for curve in curves]
-        return f"{statistics.mean(values):.1%} ± {statistics.stdev(values):.1%}"
-
-    for step in range(len(look_ahead[0])):
-        table.add_row(str(INITIAL + step * EVERY), cell(look_ahead, step), cell(chance, step))
-    console.print(table)
-    ordered = sorted(times)
-    console.print(
-        f"Each network was trained once, on {INITIAL} labels; every further label updated its kernel model.\n"
-        f"From label to next suggestion: median {statistics.median(times):.0f} ms, "
-        f"95th percentile {ordered[int(0.95 * len(ordered))]:.0f} ms ({len(times)} times, over HTTP)."
-    )
+class DemoError(Exception):
+    """The demonstration cannot be given; the message says what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 when it all worked."""
+    """Label digits with Lookahead and by chance, side by side."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     parser = argparse.ArgumentParser(prog="lookahead demo", description=main.__doc__)
-    parser.add_argument("--url", help="use a service that runs already; its projects must not exist yet")
+    parser.add_argument("--url", help="use a service that runs already")
+    parser.add_argument("--key", default=os.environ.get("LOOKAHEAD_API_KEY"), help="its API key (LOOKAHEAD_API_KEY)")
+    parser.add_argument(
+        "--plot", nargs="?", type=Path, const=PLOT_DEFAULT, help=f"draw the curves, in {PLOT_DEFAULT} unless said"
+    )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = "everything that was started is stopped." if options.url is None else "the service goes on."
+    try:
+        return _main(options.url, options.key, options.plot, started)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
+        _say(f"Interrupted: {started}")
+        return 130
+
+
+def _main(url: str | None, key: str | None, plot: Path | None, started: str) -> int:
+    # Loading takes seconds: it is done here, where an interruption or a missing library gets its sentence.
+    try:
+        from client.errors import LookaheadError
+        from client.sdk import Client
+        from demo.show import run
+        from embedded.errors import StartError
+        from embedded.supervisor import Supervisor
+    except ModuleNotFoundError as error:
+        _say(f"The demonstration needs {error.name}: pip install '.[worker,embedded,demo]', or use make demo.")
+        return 1
     try:
         with ExitStack() as stack:
-            url = options.url
             if url is None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookahead-demo-")))
                 folder.chmod(0o755)
-                port = int(os.environ.get("PORT", "0"))
-                console.print("Starting PostgreSQL, Valkey, the service and two workers ...")
+                port = _port()
+                _say("Starting PostgreSQL, Valkey, the service and two workers ...")
                 url = stack.enter_context(Supervisor(folder, port=port, environment=_environment())).url
-            run(stack.enter_context(Client(url)))
-    except KeyboardInterrupt:
-        console.print("Interrupted: everything that was started is stopped.")
-        return 130
-    except (StartError, LookaheadError, RuntimeError) as error:
-        console.print(f"The demonstration could not go on: {error}", markup=False)
+            run(stack.enter_context(Client(url, key)), plot)
+    except (DemoError, StartError, LookaheadError, RuntimeError, OSError) as error:
+        _say(f"The demonstration could not go on: {error}")
         return 1
-    console.print("Everything that was started is stopped. Next: `make up`, then the README's first request.")
+    _say(f"{started[0].upper()}{started[1:]} Next: `make up`, then the README's first request.")
     return 0
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    # Once is enough: what comes later must not leave half of it running.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    raise KeyboardInterrupt
+
+
+def _port() -> int:
+    text = os.environ.get("PORT") or "0"
+    if not text.isdecimal() or int(text) > PORT_MAX:
+        raise DemoError(f"PORT is {text!r}, and a port is a number up to {PORT_MAX}; without PORT any free one is used")
+    return int(text)
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(sentence + "\n")
+    sys.stdout.flush()
 
 
 def _environment() -> dict[str, str]:

@@ -32,12 +32,12 @@ class Arm:
         ids = self.digits.pool_ids
         self.client.labels(self.project, [(ids[row], CLASSES[self.digits.pool_classes[row]]) for row in rows])
 
-    def stream(self, item: str, strategy: str) -> str:
+    def stream(self, item: str, strategy: str, seed: int | None = None) -> str:
         """Label an item and take the next suggestion, timed from one to the other."""
         row = int(item.rpartition("-")[2])
         started = time.perf_counter()
         accepted = self.client.label(self.project, item, CLASSES[self.digits.pool_classes[row]])
-        answer = self.client.suggest(self.project, strategy=strategy)
+        answer = self.client.suggest(self.project, strategy=strategy, seed=seed)
         self.milliseconds.append(1000 * (time.perf_counter() - started))
         if answer.label_seq < accepted.seq:
             raise RuntimeError(f"the suggestion rests on label {answer.label_seq}, not on {accepted.seq}")

@@ -16,8 +16,8 @@ from tests.api import names, npz, vectors, weights
 LOOKAHEAD = Path(sys.executable).parent / "lookahead"
 
 
-def lookahead(url: str, *words: str, status: int = 0) -> str:
-    environment = {**os.environ, "LOOKAHEAD_URL": url, "COLUMNS": "200"}
+def lookahead(url: str, *words: str, status: int = 0, columns: int = 200) -> str:
+    environment = {**os.environ, "LOOKAHEAD_URL": url, "COLUMNS": str(columns)}
     done = subprocess.run([LOOKAHEAD, *words], env=environment, capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -44,6 +44,34 @@ def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
     assert "prepare" in lookahead(url, "jobs", "list", project)
     job = json.loads(lookahead(url, "project", "show", project, "--json"))
     assert job["labels"] == 2
+
+
+def test_options_before_the_command_and_json(running: Supervisor, tmp_path: Path) -> None:
+    url, project = running.url, f"p-{uuid.uuid4().hex[:8]}"
+    odd = ["[/b] :smile:", *names(19)]
+    (tmp_path / "pool.npz").write_bytes(npz(x=vectors(20), ids=np.array(odd)))
+    (tmp_path / "w.safetensors").write_bytes(weights(factories.mlp(6, [16, 8], 3)))
+    manifest = {"architecture": "mlp", "options": {"hidden": [16, 8]}, "loss": "squared"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "other.json").write_text('{"options": {}}')
+    assert "3 classes" in lookahead(
+        "http://127.0.0.1:9", "--url", url, "project", "create", project, "--classes", "a,b,c"
+    )
+    lookahead(url, "pool", "add", project, str(tmp_path / "pool.npz"))
+    add = ("checkpoint", "add", project, str(tmp_path / "w.safetensors"), "--manifest")
+    assert "--manifest" in lookahead(url, *add, str(tmp_path / "manifest.json"), "--loss", "squared", status=2)
+    assert "architecture" in lookahead(url, *add, str(tmp_path / "other.json"), status=2)
+    assert json.loads(lookahead(url, "--json", *add, str(tmp_path / "manifest.json")))["status"] == "succeeded"
+    assert project in [found["name"] for found in json.loads(lookahead(url, "project", "list", "--json"))]
+    (job,) = json.loads(lookahead(url, "--json", "jobs", "list", project))
+    assert job["id"] in lookahead(url, "jobs", "list", project, columns=80)
+    assert "prepare" in lookahead(url, "jobs", "show", job["id"])
+    assert "prepare succeeded" in lookahead(url, "watch", job["id"])
+    options = ("--option", "batch=top_k", "--option", "why=2")
+    answer = json.loads(lookahead(url, "--json", "suggest", project, *options))
+    assert (answer["options"]["batch"], len(answer["suggestions"][0]["why"])) == ("top_k", 2)
+    assert odd[0] in lookahead(url, "suggest", project, "-n", "20", "--strategy", "random")
+    assert f"{odd[0]} is a" in lookahead(url, "label", project, odd[0], "a")
 
 
 def test_mistakes_get_one_sentence(running: Supervisor) -> None:

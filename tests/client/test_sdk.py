@@ -53,6 +53,18 @@ def test_from_empty_to_labeled(client: Client, tmp_path: Path) -> None:
     assert {job.kind for job in client.jobs(project)} == {"prepare", "suggest", "predict"}
 
 
+def test_weights_as_arrays_and_a_repeated_event(client: Client) -> None:
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    client.create_project(project, ["a", "b", "c"])
+    client.upload_pool(project, vectors(10), names(10))
+    arrays = {name: tensor.numpy() for name, tensor in factories.mlp(6, [16, 8], 3).state_dict().items()}
+    client.wait_for(client.upload_checkpoint(project, arrays, "mlp", HIDDEN, loss="squared", kernel={"window": 5}))
+    first = client.label(project, "item-1", "a", event_id="mine")
+    assert client.label(project, "item-1", "a", event_id="mine").seq == first.seq
+    assert client.withdraw(project, "item-1").seq == first.seq + 1
+    assert client.suggest(project, 2, wait=0, seed=1, options={"why": 0}).label_seq == first.seq + 1
+
+
 def test_ids_with_commas_and_quotes(client: Client) -> None:
     project = f"p-{uuid.uuid4().hex[:8]}"
     odd = ['a,b"c', "ü/ö ?&#%", " padded "]

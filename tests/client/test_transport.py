@@ -1,0 +1,164 @@
+"""What the client does when a connection fails half-way, or something else answers."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from client.errors import ApiError, UnexpectedAnswerError, UnreachableError, WaitTimeoutError
+from client.sdk import Client
+
+ACCEPTED = {"seq": 1, "item": "item-1", "label": "a"}
+JOB = {
+    "id": "job-1",
+    "kind": "suggest",
+    "project": "p",
+    "status": "running",
+    "stage": "score",
+    "progress": {"done": 1, "total": 2, "unit": "tiles"},
+    "eta_seconds": None,
+    "attempt": 1,
+    "created_at": "2026-01-01T00:00:00Z",
+    "started_at": None,
+    "finished_at": None,
+    "links": {},
+}
+ANSWER = {
+    "suggestions": [],
+    "strategy": "random",
+    "options": {},
+    "label_seq": 0,
+    "checkpoint": None,
+    "kernel": None,
+    "seed": 0,
+    "candidates": 0,
+    "timings": {},
+}
+Request = dict[str, Any]
+Respond = Callable[[list[Request]], tuple[int, Any] | None]
+
+
+@contextmanager
+def answering(respond: Respond) -> Iterator[tuple[str, list[Request]]]:
+    """(URL, requests so far) of a server; where `respond` gives None it hangs up after reading."""
+    seen: list[Request] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append({"method": self.command, "path": self.path, "body": body, "prefer": self.headers["Prefer"]})
+            said = respond(seen)
+            if said is None:
+                self.close_connection = True
+                return
+            status, content = said
+            text = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_label_is_sent_again_with_the_same_event_id() -> None:
+    with answering(lambda seen: None if len(seen) < 3 else (201, ACCEPTED)) as (url, seen), Client(url) as client:
+        assert client.label("p", "item-1", "a").seq == 1
+    sent = [json.loads(request["body"]) for request in seen]
+    assert len(sent) == 3
+    assert len({body["event_id"] for body in sent}) == 1
+    assert sent[0]["event_id"]
+
+
+def test_two_labels_are_two_events_unless_the_caller_says_otherwise() -> None:
+    with answering(lambda _: (201, ACCEPTED)) as (url, seen), Client(url) as client:
+        client.label("p", "item-1", "a")
+        client.withdraw("p", "item-1")
+        client.skip("p", "item-1", event_id="mine")
+    first, second, third = (json.loads(request["body"]) for request in seen)
+    assert first["event_id"] != second["event_id"]
+    assert (second["label"], third["event_id"], third["skip"]) == (None, "mine", True)
+    assert "label" not in third
+
+
+def test_reading_is_repeated() -> None:
+    with answering(lambda seen: None if len(seen) < 2 else (200, {"jobs": [], "next": None})) as (url, seen):
+        with Client(url) as client:
+            assert client.jobs() == []
+        assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.create_project("p", ["a", "b"]),
+        lambda c: c.labels("p", [("item-1", "a")]),
+        lambda c: c.upload_checkpoint("p", b"weights", "mlp"),
+        lambda c: c.suggest("p"),
+        lambda c: c.cancel("job-1"),
+    ],
+    ids=["create", "labels", "checkpoint", "suggest", "cancel"],
+)
+def test_what_could_happen_twice_is_sent_once(call: Callable[[Client], Any]) -> None:
+    with answering(lambda _: None) as (url, seen), Client(url) as client:
+        with pytest.raises(UnreachableError):
+            call(client)
+        assert len(seen) == 1
+
+
+def test_a_suggestion_in_the_making_is_waited_for() -> None:
+    def respond(seen: list[Request]) -> tuple[int, Any]:
+        done = {"status": "succeeded", "result": ANSWER} if len(seen) > 3 else {}
+        return (202 if seen[-1]["method"] == "POST" else 200), JOB | done
+
+    stages: list[str] = []
+    with answering(respond) as (url, seen), Client(url) as client:
+        answer = client.suggest("p", strategy="random", wait=0, on_progress=lambda job: stages.append(job.status))
+    assert answer.strategy == "random"
+    assert stages == ["running", "running", "succeeded"]
+    assert seen[0]["prefer"] == "wait=0"
+    assert [request["path"] for request in seen[1:]] == ["/jobs/job-1"] * 3
+
+
+def test_waiting_ends() -> None:
+    with (
+        answering(lambda _: (200, JOB)) as (url, _),
+        Client(url) as client,
+        pytest.raises(WaitTimeoutError, match="still running"),
+    ):
+        client.wait_for("job-1", timeout=0.05)
+
+
+def test_something_else_answers() -> None:
+    with (
+        answering(lambda _: (200, b"<html>")) as (url, _),
+        Client(url) as client,
+        pytest.raises(UnexpectedAnswerError, match="is it a Lookahead service"),
+    ):
+        client.project("p")
+    with answering(lambda _: (502, b"<html>")) as (url, _), Client(url) as client, pytest.raises(ApiError) as refused:
+        client.project("p")
+    assert (refused.value.status, refused.value.code) == (502, "http_error")
+
+
+@pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1", "http://127.0.0.1:port", ""])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(UnreachableError, match="no address of a service"), Client(url) as client:
+        client.project("p")
