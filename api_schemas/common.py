@@ -1,8 +1,8 @@
 """Types that several routes share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 # No control characters, so that ids survive logs, CSV files and URLs; NUL cannot be stored at all.
@@ -45,10 +45,29 @@ class Problem(BaseModel):
     job: str | None = Field(default=None, description="The job to wait for, where one would help")
 
 
+class Projection(Request):
+    """A random map of the parameters."""
+
+    dim: Annotated[int, Field(strict=True, ge=16, le=65_536)] = Field(default=4096, description="dimensions")
+
+
+class Head(Request):
+    """A perceptron on the inputs of the network's last layer."""
+
+    hidden: list[Annotated[int, Field(strict=True, ge=1, le=65_536)]] = Field(
+        default=[512], max_length=16, description="widths of its hidden layers"
+    )
+    infinite: bool = Field(default=False, strict=True, description="the limit of infinite width, in closed form")
+
+
 class KernelOptions(Request):
     """How the tangent kernel over the window is computed."""
 
-    kind: Literal["pntk"] = "pntk"
+    kind: Literal["pntk", "single_logit", "last_layer", "head", "projected"] = Field(
+        default="pntk",
+        description="pntk: all outputs; single_logit: the first; last_layer: its input only; head: a fresh perceptron "
+        "on that; projected: pntk through a random map",
+    )
     # Below 1e-10 rounding, and not the ridge, would decide whether duplicates can both be labeled.
     ridge: Annotated[float, Field(ge=1e-10, le=1e6)] = Field(
         default=1e-4, description="relative to the mean diagonal of the kernel over the window"
@@ -57,7 +76,22 @@ class KernelOptions(Request):
         default=4000, description="how many unlabeled candidates; labeled items are always in"
     )
     seed: Seed = 0
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64"] = Field(default="float32", description="in which the network runs")
+    products: Literal["float64", "float32", "tf32", "bf16"] | None = Field(
+        default=None,
+        description="in which kernel entries are multiplied; null: float64, or float32 for deep networks. "
+        "tf32 needs a worker with a GPU",
+    )
+    projection: Projection | None = Field(default=None, description="the map of kind projected; implies it with pntk")
+    head: Head | None = Field(default=None, description="the perceptron of kind head")
+
+    @model_validator(mode="after")
+    def _belong(self) -> Self:
+        if self.projection is not None and self.kind not in ("pntk", "projected"):
+            raise ValueError(f"projection belongs to kind pntk or projected, and kind is {self.kind}")
+        if self.head is not None and self.kind != "head":
+            raise ValueError(f"head belongs to kind head, and kind is {self.kind}")
+        return self
 
 
 Json = dict[str, Any]

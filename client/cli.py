@@ -117,7 +117,9 @@ def add_to_pool(
 def add_checkpoint(
     project: ProjectName,
     weights: Existing,
-    architecture: Annotated[str | None, typer.Option(help="mlp (the default) or cnn.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="mlp (the default), cnn, resnet18 or another of docs/networks.md.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="An option such as 'hidden=[256,256]'.")] = None,
     loss: Annotated[str | None, typer.Option(help="squared or cross_entropy: what it was trained with.")] = None,
     kernel: Annotated[str | None, typer.Option(help="Kernel options as JSON, in place of the project's.")] = None,
@@ -129,7 +131,7 @@ def add_checkpoint(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload a .safetensors checkpoint and prepare it."""
+    """Upload a checkpoint, a .safetensors or a .pt state dict, and prepare it."""
     said: dict[str, Any] = {"architecture": architecture, "options": parsed_options(option) or None, "loss": loss}
     said["kernel"] = None if kernel is None else parsed_json(kernel, "--kernel")
     given = {name: value for name, value in said.items() if value is not None}

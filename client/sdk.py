@@ -109,13 +109,16 @@ class Client:
         loss: Literal["squared", "cross_entropy"] | None = None,
         kernel: Mapping[str, Any] | None = None,
     ) -> job_wire.Job:
-        """Upload weights: safetensors, or numpy arrays by state-dict key. Returns the job that prepares them."""
+        """Upload weights: safetensors, a state dict of torch.save, or numpy arrays by state-dict key.
+
+        Bytes and files are recognised by their content. Returns the job that prepares them.
+        """
         manifest = {"architecture": architecture, **_given(options=options, loss=loss, kernel=kernel)}
         return self._ask(
             job_wire.Job,
             "POST",
             _path(project, "checkpoints"),
-            files={"weights": ("weights.safetensors", weights_bytes(weights))},
+            files={"weights": ("weights", weights_bytes(weights))},
             data={"manifest": json.dumps(manifest)},
         )
 

@@ -36,7 +36,7 @@ def pool_file(data: "Path | str | Array", ids: Sequence[str] | None) -> Iterator
 
 
 def weights_bytes(weights: "Path | str | bytes | Mapping[str, Array]") -> bytes:
-    """Safetensors: read from a path, as given, or written from arrays by state-dict key."""
+    """The file of a path, bytes as given, or safetensors written from arrays by state-dict key."""
     if isinstance(weights, bytes):
         return weights
     if isinstance(weights, Path | str):

@@ -17,5 +17,17 @@ class NotPositiveDefiniteError(NTKError):
         self.jitter = jitter
 
 
-class UnsupportedLayerError(NTKError):
-    """No rule says how a layer's parameters enter the tangent kernel."""
+class UnsupportedNetworkError(NTKError):
+    """The network has no tangent kernel per item, or not one over class scores; the message says why."""
+
+
+class ChangingPassError(UnsupportedNetworkError):
+    """The forward pass takes different ways for different items, so that no plan fits all of them."""
+
+
+class PrecisionError(NTKError):
+    """The device cannot multiply in the precision asked for."""
+
+
+class TooLargeError(NTKError):
+    """What was asked for needs more memory than was allowed; the message has the numbers."""

@@ -1,146 +1,241 @@
-"""Gram blocks of the pseudo-NTK, tile by tile.
+"""Gram blocks of a network's tangent kernel, tile by tile within a stated memory.
 
 Source: [TH] "Insights From Infinitely Wide Neural Networks", section 3.2:
-K(x, x') = ∇θ[Σ_i f_i(x)/√C] · ∇θ[Σ_i f_i(x')/√C], the sum over all C² output pairs divided by C.
+K(x, x') = ∇θ[Σ_i f_i(x)/√C] · ∇θ[Σ_i f_i(x')/√C], the sum over all C² output pairs divided by C; and [LA]
+"Making Look-Ahead Active Learning Strategies Feasible with Neural Tangent Kernels", section 3 (one logit).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
+from typing import Literal
 
 import torch
 from torch import nn
 
-from ntk.errors import NonFiniteError
-from ntk.linearize import Features, Linearization
+from ntk.coverage import Coverage, coverage_of
+from ntk.errors import ChangingPassError, NonFiniteError
+from ntk.kernel import Items, Kernel, Ranges, Tick, in_batches, moved, nothing, tile_plan
+from ntk.linearize import ITEMS_CHECKED, Features, Linearization, sum_weights
+from ntk.products import Blocks, Precision, Products, lower, mirror, whole
 
 Tensor = torch.Tensor
-
-# Items whose kernel is compared with autograd's before an engine is trusted: a few, as units may be dead on one.
-ITEMS_CHECKED = 8
-
-
-def tile_plan(size: int, rows: int) -> list[tuple[int, int]]:
-    """Ranges [start, stop) of at most `rows` that cover `size`."""
-    return [(start, min(start + rows, size)) for start in range(0, size, rows)]
+Scalar = Literal["pntk", "single_logit"]
+# Multiplications per pair of items up to which "auto" affords float64 products.
+FLOAT64_UP_TO = 1 << 20
 
 
-class KernelEngine:
-    """The tangent kernel of one network. Inputs may be larger than memory: tiles are read as needed."""
+class KernelEngine(Kernel):
+    """The tangent kernel of one network, exact. Inputs may be larger than memory: tiles are read as needed."""
 
     def __init__(
         self,
         module: nn.Module,
         *,
+        kind: Scalar = "pntk",
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         memory_bytes: int = 1 << 30,
-        product_dtype: torch.dtype = torch.float64,
+        precision: Precision | Literal["auto"] = "auto",
     ) -> None:
-        """The network runs in `dtype`; what was captured of it is multiplied in `product_dtype`.
+        """The network runs in `dtype`; what was captured of it is multiplied in `precision`.
 
-        Posterior covariances are small differences of kernel entries: rounding in the products is amplified
-        by up to the inverse of the ridge, rounding of the network's own tensors is not.
+        `memory_bytes` bounds what is held of items beside the block asked for. Posterior covariances are small
+        differences of kernel entries: rounding in the products is amplified by up to the inverse of the ridge,
+        rounding of the network's own tensors is not. So "auto" is float64, up to networks whose kernel entries cost
+        more than `FLOAT64_UP_TO` multiplications. Raises UnsupportedNetworkError, PrecisionError.
         """
+        self._kind = kind
         self._dtype = dtype
-        self._product_dtype = product_dtype
         self._device = device or torch.device("cpu")
         self._linearization = Linearization(module, self._device, dtype)
         self._memory = memory_bytes
-        self._rows_per_tile: int | None = None
+        self._products: Products | None = None if precision == "auto" else self._in(precision)
+        self._weights: Tensor | None = None
+        self._bytes_per_item = 0
 
-    def outputs(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Items) -> Tensor:
         """Network outputs (N, C), float64."""
-        return self._linearization.outputs(self._to_device(x)).double()
+        return in_batches(self._linearization.network.outputs, x, self._device, self._dtype)
 
-    def panel(self, x: Tensor, start: int, stop: int, on_tile: Callable[[], None] | None = None) -> Tensor:
-        """Rows [start, stop) x columns [0, stop) of the kernel over x, float64.
+    def gram(self, x: Items, out: Tensor | None = None, on_tile: Tick = nothing) -> Tensor:
+        """(N, N) kernel over x, exactly symmetric: float64, or into `out`, which may lie in a mapped file."""
+        if out is None:
+            out = torch.empty((len(x), len(x)), dtype=torch.float64, device=self._device)
+        return self._steady(lambda: self._gram(x, out, on_tile))
 
-        The square block at the end of the rows is exactly symmetric, so that panels make a symmetric matrix.
-        """
+    def _gram(self, x: Items, out: Tensor, on_tile: Tick) -> Tensor:
+        features_of = self._cached(x, on_tile)
+        tiles = self.tiles(x)
+        for k, (start, stop) in enumerate(tiles):
+            rows = features_of(start, stop)
+            for column, column_stop in tiles[:k]:
+                block = self._block(rows, features_of(column, column_stop), stop - start, column_stop - column)
+                out[start:stop, column:column_stop] = block
+                out[column:column_stop, start:stop] = block.mT
+                on_tile()
+            out[start:stop, start:stop] = self._corner(rows, stop - start)
+            on_tile()
+        return out
+
+    def cross(self, x: Items, z: Items, on_tile: Tick = nothing) -> Tensor:
+        """(N, M) kernel between x (N, ...) and z (M, ...), float64."""
+        return self._steady(lambda: self._cross(x, z, on_tile))
+
+    def _cross(self, x: Items, z: Items, on_tile: Tick) -> Tensor:
+        out = torch.empty((len(x), len(z)), dtype=torch.float64, device=self._device)
+        columns_of = self._cached(z, on_tile)
+        for start, stop in self.tiles(x):
+            rows = self.features(x[start:stop], on_tile)
+            for column, column_stop in self.tiles(z):
+                block = self._block(rows, columns_of(column, column_stop), stop - start, column_stop - column)
+                out[start:stop, column:column_stop] = block
+                on_tile()
+        return out
+
+    def panels(
+        self, x: Items, ranges: Ranges, skip: Container[int] = (), on_tile: Tick = nothing
+    ) -> Iterator[tuple[int, int, Tensor]]:
+        """As Kernel has it; what is held of items that fit in memory is computed once for all panels."""
+        features_of = self._cached(x, on_tile)
+        for start, stop in ranges:
+            if start in skip:
+                continue
+            try:
+                panel = self._panel(x, ranges, start, stop, features_of, on_tile)
+            except ChangingPassError:
+                self._give_up()
+                features_of = self._cached(x, on_tile)
+                panel = self._panel(x, ranges, start, stop, features_of, on_tile)
+            yield start, stop, panel
+
+    def _panel(
+        self,
+        x: Items,
+        ranges: Ranges,
+        start: int,
+        stop: int,
+        features_of: Callable[[int, int], Features],
+        on_tile: Tick,
+    ) -> Tensor:
+        step = self._rows_per_tile(x)
         panel = torch.empty((stop - start, stop), dtype=torch.float64, device=self._device)
-        if start:
-            panel[:, :start] = self._block(x[start:stop], x[:start], on_tile)
-        panel[:, start:] = self._symmetric(x[start:stop], on_tile)
+        for row, row_stop in tile_plan(stop - start, step):
+            rows = features_of(start + row, start + row_stop)
+            for column, column_stop in [*_within(ranges, start, step), *_shifted(tile_plan(row, step), start)]:
+                columns = features_of(column, column_stop)
+                panel[row:row_stop, column:column_stop] = self._block(
+                    rows, columns, row_stop - row, column_stop - column
+                )
+                on_tile()
+            panel[row:row_stop, start + row : start + row_stop] = self._corner(rows, row_stop - row)
+            panel[:row, start + row : start + row_stop] = panel[row:row_stop, start : start + row].mT
+            on_tile()
         return panel
 
-    def cross(self, x: Tensor, z: Tensor, on_tile: Callable[[], None] | None = None) -> Tensor:
-        """(N, M) kernel between x (N, ...) and z (M, ...), float64."""
-        return self._block(x, z, on_tile)
-
-    def gram(self, x: Tensor) -> Tensor:
-        """(N, N) kernel over x, float64, exactly symmetric."""
-        return self._symmetric(x, None)
-
-    def diagonal(self, x: Tensor) -> Tensor:
+    def diagonal(self, x: Items) -> Tensor:
         """(N,) kernel of each item with itself, float64."""
+        return self._steady(lambda: self._diagonal(x))
+
+    def _diagonal(self, x: Items) -> Tensor:
         diagonal = torch.empty(len(x), dtype=torch.float64, device=self._device)
-        for start, stop in self._tiles(x):
-            features = self._features(x[start:stop]).to(self._product_dtype)
-            diagonal[start:stop] = features.inner(features).diagonal()
-        return diagonal
+        for start, stop in self.tiles(x):
+            diagonal[start:stop] = self.features(x[start:stop]).diagonal()
+        return _finite(diagonal)
 
-    def _block(self, x: Tensor, z: Tensor, on_tile: Callable[[], None] | None) -> Tensor:
-        block = torch.empty((len(x), len(z)), dtype=torch.float64, device=self._device)
-        columns_of = self._kept(z)
-        for row, row_stop in self._tiles(x):
-            rows = self._features(x[row:row_stop]).to(self._product_dtype)
-            for column, column_stop in self._tiles(z):
-                columns = columns_of(column, column_stop).to(self._product_dtype)
-                block[row:row_stop, column:column_stop] = rows.inner(columns)
-                if on_tile is not None:
-                    on_tile()
-        return self._finite(block)
+    def features(self, x: Items, on_batch: Tick = nothing) -> Features:
+        """What is kept of a tile of items."""
+        on_device = moved(x, self._device, self._dtype)
+        return self._linearization.features(on_device, self._scalar(on_device), on_batch)
 
-    def _symmetric(self, x: Tensor, on_tile: Callable[[], None] | None) -> Tensor:
-        """(N, N) over x, from the tiles on and below the diagonal."""
-        full = torch.empty((len(x), len(x)), dtype=torch.float64, device=self._device)
-        features_of = self._kept(x)
-        tiles = self._tiles(x)
-        for k, (row, row_stop) in enumerate(tiles):
-            rows = features_of(row, row_stop).to(self._product_dtype)
-            for column, column_stop in tiles[:k]:
-                tile = rows.inner(features_of(column, column_stop).to(self._product_dtype))
-                full[row:row_stop, column:column_stop] = tile
-                full[column:column_stop, row:row_stop] = tile.mT
-                if on_tile is not None:
-                    on_tile()
-            corner = rows.inner(rows)
-            full[row:row_stop, row:row_stop] = (corner + corner.mT) / 2
-            if on_tile is not None:
-                on_tile()
-        return self._finite(full)
+    def coverage(self, x: Items) -> Coverage:
+        """Which parameter goes which way, for items like those of x."""
+        return coverage_of(
+            self._linearization.plan(moved(x[0:ITEMS_CHECKED], self._device, self._dtype)), self._linearization.network
+        )
 
-    def _finite(self, block: Tensor) -> Tensor:
-        if not bool(torch.isfinite(block).all()):
-            raise NonFiniteError("the kernel has entries that are not finite")
-        return block
+    def _steady(self, compute: Callable[[], Tensor]) -> Tensor:
+        """Compute, and once more item by item if the forward pass turns out to change with the items."""
+        try:
+            return compute()
+        except ChangingPassError:
+            self._give_up()
+            return compute()
 
-    def _kept(self, x: Tensor) -> Callable[[int, int], Features]:
+    def _give_up(self) -> None:
+        self._linearization.give_up()
+        self._bytes_per_item = 0
+
+    def _in(self, precision: Precision) -> Products:
+        return Products(precision, self._device, entries=max(1 << 16, self._memory // 32))
+
+    def _multiply(self, total: Tensor, rows: Features, columns: Features, blocks: Blocks) -> None:
+        if self._products is None:
+            counted = sum(form.cost for form in rows.forms)
+            self._products = self._in("float64" if counted <= FLOAT64_UP_TO else "float32")
+        rows.add(total, columns, blocks, self._products)
+
+    def _scalar(self, x: Tensor) -> Tensor:
+        """(C,) weights of the outputs whose gradient is taken."""
+        if self._weights is None:
+            outputs = self._linearization.network.outputs(x[:1])
+            if self._kind == "pntk":
+                self._weights = sum_weights(outputs.shape[1], outputs)
+            else:
+                self._weights = torch.zeros_like(outputs[0]).index_fill_(0, torch.tensor(0, device=x.device), 1.0)
+        return self._weights
+
+    def _block(self, rows: Features, columns: Features, n: int, m: int) -> Tensor:
+        total = torch.zeros((n, m), dtype=torch.float64, device=self._device)
+        self._multiply(total, rows, columns, whole(n, m))
+        return _finite(total)
+
+    def _corner(self, rows: Features, n: int) -> Tensor:
+        total = torch.zeros((n, n), dtype=torch.float64, device=self._device)
+        self._multiply(total, rows, rows, lower(n))
+        return _finite(mirror(total))
+
+    def _cached(self, x: Items, on_batch: Tick) -> Callable[[int, int], Features]:
         """Features of tiles of x. The first that fit half of the memory are kept, others captured again."""
-        kept: dict[int, Features] = {}
+        kept: dict[tuple[int, int], Features] = {}
 
         def features(start: int, stop: int) -> Features:
-            if start in kept:
-                return kept[start]
-            found = self._features(x[start:stop])
+            if (start, stop) in kept:
+                return kept[start, stop]
+            found = self.features(x[start:stop], on_batch)
             if sum(tile.nbytes for tile in kept.values()) + found.nbytes <= self._memory // 2:
-                kept[start] = found
+                kept[start, stop] = found
             return found
 
         return features
 
-    def _features(self, x: Tensor) -> Features:
-        return self._linearization.features(self._to_device(x))
+    def tiles(self, x: Items) -> Ranges:
+        """Ranges of items of which two at a time fit in the memory."""
+        return tile_plan(len(x), self._rows_per_tile(x)) if len(x) else []
 
-    def _tiles(self, x: Tensor) -> list[tuple[int, int]]:
+    def _rows_per_tile(self, x: Items) -> int:
+        """All items where half of the memory holds them; else as many as leave room for a second tile."""
         if len(x) == 0:
-            return []
-        if self._rows_per_tile is None:
-            self._linearization.check(self._to_device(x[:ITEMS_CHECKED]))
-            one = self._features(x[:1])
-            # A quarter of the memory for capturing a tile, a quarter for two tiles in the products' dtype.
-            largest = max(one.working_bytes + one.nbytes, 2 * one.to(self._product_dtype).nbytes, 1)
-            self._rows_per_tile = max(1, min(1024, self._memory // (4 * largest)))
-        return tile_plan(len(x), self._rows_per_tile)
+            return 1
+        if self._bytes_per_item == 0:
+            few = self.features(x[:2])
+            self._bytes_per_item = max(1, few.nbytes // min(2, len(x)))
+        fitting = self._memory // (2 * self._bytes_per_item)
+        return max(1, len(x) if len(x) <= fitting else fitting // 2)
 
-    def _to_device(self, x: Tensor) -> Tensor:
-        return x.to(self._device, self._dtype)
+
+def _within(ranges: Ranges, start: int, step: int) -> Ranges:
+    """Tiles of the columns before `start`, cut as the panels they belong to are."""
+    tiles: Ranges = []
+    for first, last in ranges:
+        if last <= start:
+            tiles += _shifted(tile_plan(last - first, step), first)
+    return tiles
+
+
+def _shifted(ranges: Ranges, by: int) -> Ranges:
+    return [(start + by, stop + by) for start, stop in ranges]
+
+
+def _finite(block: Tensor) -> Tensor:
+    if not bool(torch.isfinite(block).all()):
+        raise NonFiniteError("the kernel has entries that are not finite")
+    return block

@@ -1,133 +1,177 @@
-"""One forward and one backward pass: a network's outputs and what its tangent kernel is made of.
+"""One forward and one backward pass: what a network's tangent kernel over some items is made of.
 
 Source: [TH] "Insights From Infinitely Wide Neural Networks", section 3.2 (the pseudo-NTK).
 """
 
-import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from ntk.errors import NonFiniteError, UnsupportedLayerError
-from ntk.layers import Block, rules_for, unfolded_bytes
+from ntk.capture.network import Network
+from ntk.capture.parts import Part
+from ntk.capture.plan import Plan, per_example_plan
+from ntk.capture.uses import Use, contribution
+from ntk.capture.verify import verified
+from ntk.errors import ChangingPassError
+from ntk.forms.base import Form, Parts
+from ntk.forms.vector import Vector
+from ntk.kernel import Tick, nothing
+from ntk.products import Blocks, Products
 
 Tensor = torch.Tensor
+
+# Activations of a batch that are held at a time: enough for the processor, whatever the number of items.
+WORKING_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}
+_BATCH_MAX = 1024
+# Items on which a plan is made and verified: a few, as units may be dead on one.
+ITEMS_CHECKED = 4
 
 
 @dataclass(frozen=True)
 class Features:
-    """Per-layer blocks whose inner products sum to the kernel, for a tile of items."""
+    """What is kept of a tile of items: inner products of these, summed over parts, are kernel entries."""
 
-    blocks: list[Block]
-    # What capturing these took, roughly: activations, their gradients and the largest unfolding.
-    working_bytes: int = 0
+    forms: tuple[Form, ...]
+    parts: tuple[Parts, ...]
 
-    def inner(self, other: "Features") -> Tensor:
-        """(N, M) kernel block, float64: products in the blocks' dtype, layers summed in float64."""
+    def add(self, total: Tensor, other: "Features", blocks: Blocks, products: Products) -> None:
+        """Add kernel entries to these blocks of `total` (N, M), float64: parts are summed in float64."""
+        with products.active():
+            for form, mine, its in zip(self.forms, self.parts, other.parts, strict=True):
+                form.add(total, mine, mine if other is self else its, blocks, products)
+
+    def diagonal(self) -> Tensor:
+        """(N,) kernel of each item with itself, float64, by way of materialised rows."""
         total: Tensor | None = None
-        for mine, its in zip(self.blocks, other.blocks, strict=True):
-            # Both come from the same network: block k is of the same kind on either side.
-            product = mine.inner(its).double()  # type: ignore[arg-type]
-            total = product if total is None else total.add_(product)
+        for form, parts in zip(self.forms, self.parts, strict=True):
+            for rows in form.rows(parts, entries=1 << 16):
+                squares = rows.double().square().sum(dim=1)
+                total = squares if total is None else total.add_(squares)
         assert total is not None
         return total
-
-    def to(self, dtype: torch.dtype) -> "Features":
-        """The same in another precision."""
-        return Features([block.to(dtype) for block in self.blocks], self.working_bytes)
 
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return sum(block.nbytes for block in self.blocks)
+        return sum(tensor.nbytes for parts in self.parts for tensor in parts)
 
 
 class Linearization:
-    """A network in eval mode whose layers' inputs and output gradients can be captured."""
+    """A network in eval mode, and how each of its parameters enters the kernel."""
 
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-        # A copy: the caller's network keeps its mode and its gradients.
-        self._module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
-        self._rules = rules_for(self._module)
-        if not self._rules:
-            raise UnsupportedLayerError("the network has no parameters")
+        """Raises UnsupportedNetworkError."""
+        self.network = Network(module, device, dtype)
+        self._dtype = dtype
+        self._device = device
+        self._plan: Plan | None = None
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Network outputs (N, C)."""
-        with torch.no_grad():
-            outputs: Tensor = self._module(x)
-        return outputs
+    def plan(self, x: Tensor) -> Plan:
+        """How each parameter enters the kernel, found on the first call. Raises UnsupportedNetworkError."""
+        if self._plan is None:
+            few = x[torch.arange(ITEMS_CHECKED, device=x.device) % len(x)]
+            self._plan = verified(self.network, few, self._dtype)
+        return self._plan
 
-    def features(self, x: Tensor) -> Features:
-        """What the pseudo-NTK of these items is made of: gradients of Σ_c f_c(x)/√C [TH 3.2].
+    def give_up(self) -> None:
+        """Differentiate everything item by item from now on: the pass was seen to change with the items."""
+        self._plan = per_example_plan(self.network, "the forward pass depends on the data")
 
-        Raises UnsupportedLayerError when a layer is used twice in one pass, or not at all.
+    def features(self, x: Tensor, weights: Tensor, tick: Tick = nothing) -> Features:
+        """Features of items x (N, ...) for the gradients of weights·f(x), `weights` (C,).
+
+        Runs in batches sized so that memory for activations does not grow with N; `tick` is called for each.
         """
-        captured: dict[str, tuple[Tensor, Tensor]] = {}
-        handles = []
-        for name, layer in self._module.named_modules():
-            if name in self._rules:
-                handles.append(layer.register_forward_hook(_capture(name, captured)))
-        try:
-            with torch.enable_grad():
-                outputs = self._module(x.detach().requires_grad_(True))
-        finally:
-            for handle in handles:
-                handle.remove()
-        if missing := set(self._rules) - set(captured):
-            raise UnsupportedLayerError(f"layer {sorted(missing)[0]!r} takes no part in the forward pass")
-        scalar = outputs.sum() / math.sqrt(outputs.shape[1])
-        gradients = torch.autograd.grad(scalar, [captured[name][1] for name in self._rules])
-        # The network's own activations between layers are about as large as what was captured.
-        held = 3 * sum(a.nbytes + g.nbytes for (a, _), g in zip(captured.values(), gradients, strict=True))
-        unfolded = 0
-        blocks = []
+        plan = self.plan(x)
+        forms = tuple(part.form for part in plan.parts)
+        if plan.per_example:
+            forms += (Vector(sum(self.network.parameters[name].numel() for name in plan.per_example)),)
+        kept: list[list[Tensor]] = []
+        size = self.batch_size(plan)
+        for start in range(0, len(x), size):
+            found = capture(self.network, plan, x[start : start + size], weights)
+            if not kept:
+                kept = [[part.new_empty((len(x), *part.shape[1:])) for part in parts] for parts in found]
+            for whole, parts in zip(kept, found, strict=True):
+                for target, part in zip(whole, parts, strict=True):
+                    target[start : start + size] = part
+            tick()
+        return Features(forms, tuple(tuple(parts) for parts in kept))
+
+    def batch_size(self, plan: Plan) -> int:
+        """Items per forward pass."""
+        working = WORKING_BYTES.get(self._device.type, WORKING_BYTES["cpu"])
+        return max(1, min(_BATCH_MAX, working // max(1, plan.activations)))
+
+
+def capture(network: Network, plan: Plan, x: Tensor, weights: Tensor) -> list[Parts]:
+    """Parts of the gradients of weights·f over one batch, in the order of the plan's parts.
+
+    Raises ChangingPassError when the pass does not use parameters as the plan says.
+    """
+    alone = list(plan.per_example)
+    if not plan.parts:
+        return [(network.per_example(alone, x, weights, loop=plan.loop),)] if alone else []
+    collected = _Collected(plan)
+
+    def on_output(call: int, output: Tensor) -> None:
+        if call in plan.calls:
+            output.register_hook(partial(collected.consume, call))
+
+    outputs, collected.uses = network.record(x, on_output)
+    if [use.parameter for use in collected.uses] != [use.parameter for use in plan.uses]:
+        raise ChangingPassError("the forward pass uses parameters in another order than it did before")
+    if outputs.requires_grad:
+        (outputs @ weights).sum().backward()
+    found = collected.finished()
+    if alone:
+        found.append((network.per_example(alone, x, weights, loop=plan.loop),))
+    return found
+
+
+class _Collected:
+    """Contributions as the backward pass reaches them; a part is reduced to what is kept once it is complete."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.uses: Sequence[Use] = ()
+        self._plan = plan
+        self._owner: dict[int, Part] = {k: part for part in plan.parts for k in part.uses}
+        self._waiting: dict[int, Parts] = {}
+        self._found: dict[tuple[str, ...], Parts] = {}
+
+    def consume(self, call: int, gradient: Tensor) -> None:
         with torch.no_grad():
-            for (name, rule), gradient in zip(self._rules.items(), gradients, strict=True):
-                layer = self._module.get_submodule(name)
-                blocks.append(rule(layer, captured[name][0].detach(), gradient))
-                unfolded = max(unfolded, unfolded_bytes(layer, gradient))
-        return Features(blocks, held + unfolded)
+            for k in self._plan.calls[call]:
+                if k not in self._owner:
+                    continue  # a bias that goes with its weight
+                self._waiting[k] = contribution(self.uses[k], self._plan.placed[k], gradient)
+                self.uses[k].saved = None
+                part = self._owner[k]
+                if all(use in self._waiting for use in part.uses):
+                    merged = part.merge([self._waiting.pop(use) for use in part.uses])
+                    self._found[part.parameters] = part.form.keep(merged)
 
-    def check(self, x: Tensor) -> None:
-        """Compare the kernel of each of a few items with autograd's. Raises UnsupportedLayerError if they differ.
+    def finished(self) -> list[Parts]:
+        """All parts. What the outputs do not depend on has no gradient: it counts as zero."""
+        for part in self._plan.parts:
+            for k in part.uses:
+                if part.parameters not in self._found and k not in self._waiting:
+                    shape = self.uses[k].shape
+                    saved = self.uses[k].saved
+                    like = saved if saved is not None and saved.is_floating_point() else self._any()
+                    self.consume(self.uses[k].call, like.new_zeros(shape))
+        return [self._found[part.parameters] for part in self._plan.parts]
 
-        It catches what no rule can see: parameters used past their layer, random or batch-dependent passes.
-        """
-        features = self.features(x)
-        found = features.inner(features).diagonal().tolist()
-        bound = 1e-6 if x.dtype == torch.float64 else 1e-3
-        for k, ours in enumerate(found):
-            expected = self._squared_gradient(x[k : k + 1])
-            if not (math.isfinite(ours) and math.isfinite(expected)):
-                raise NonFiniteError("the network's outputs or their gradients are not finite")
-            if abs(ours - expected) > bound * max(ours, expected):
-                raise UnsupportedLayerError(
-                    f"the layers' kernel of an item is {ours:.6g} and autograd's is {expected:.6g}: the forward "
-                    "pass uses parameters outside their layers, is random, or mixes the items of a batch"
-                )
-
-    def _squared_gradient(self, item: Tensor) -> float:
-        """‖∇θ Σ_c f_c/√C‖² of one item (1, ...), by autograd over the parameters."""
-        try:
-            self._module.requires_grad_(True)
-            with torch.enable_grad():
-                outputs = self._module(item.detach())
-                scalar = outputs.sum() / math.sqrt(outputs.shape[1])
-                gradients = torch.autograd.grad(scalar, list(self._module.parameters()))
-        finally:
-            self._module.requires_grad_(False)
-        return sum(float(gradient.double().square().sum()) for gradient in gradients)
+    def _any(self) -> Tensor:
+        for parts in [*self._found.values(), *self._waiting.values()]:
+            return parts[-1]
+        return torch.zeros(())
 
 
-def _capture(name: str, captured: dict[str, tuple[Tensor, Tensor]]):  # type: ignore[no-untyped-def]
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if name in captured:
-            raise UnsupportedLayerError(f"layer {name!r} is used more than once in a forward pass")
-        # An in-place activation right after the layer must not overwrite what was captured.
-        captured[name] = (inputs[0], output)
-        return output.clone()
-
-    return hook
+def sum_weights(classes: int, like: Tensor) -> Tensor:
+    """(C,) weights whose gradient is the pseudo-NTK's: Σ_c f_c/√C [TH 3.2]."""
+    return torch.full((classes,), 1 / math.sqrt(classes), dtype=like.dtype, device=like.device)

@@ -43,6 +43,12 @@ def weights(module: nn.Module, dtype: torch.dtype = torch.float32) -> bytes:
     return save({key: tensor.to(dtype).contiguous() for key, tensor in module.state_dict().items()})
 
 
+def torch_save(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
 class Api:
     """Thin: builds the request, hands back the answer."""
 

@@ -13,9 +13,12 @@ def gradient_features(module: nn.Module, x: Tensor) -> Tensor:
     module = module.eval().requires_grad_(True)
     rows = []
     for item in x:
-        outputs = module(item[None])[0]
+        answer = module(item[None])
+        outputs = (
+            answer["logits"] if isinstance(answer, dict) else answer[0] if isinstance(answer, tuple) else answer
+        )[0]
         scalar = outputs.sum() / math.sqrt(len(outputs))
-        gradients = torch.autograd.grad(scalar, list(module.parameters()))
+        gradients = torch.autograd.grad(scalar, list(module.parameters()), materialize_grads=True, allow_unused=True)
         rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
     return torch.stack(rows).detach()
 

@@ -1,76 +1,92 @@
-"""Checkpoints: bytes to a module, safely. Weights come as safetensors only, so nothing is ever unpickled."""
+"""Checkpoints: bytes to a module, safely. What may be a pickle is turned into safetensors elsewhere, once."""
 
-from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
+import sqlalchemy as sa
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from store.architectures import Architecture, Cnn, LayoutError, Mlp, architecture, check_layout
-from store.tables import Json
+from store.architectures import LayoutError, architecture, check_layout, is_counter
+from store.tables import Checkpoint, Json
+from worker import conversion
+from worker.context import Context
 from worker.errors import CheckpointError
+from worker.networks import build, module_of
+
+__all__ = ["build", "load", "open_network"]
+
+Tensors = dict[str, torch.Tensor]
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
-def mlp(options: Mlp) -> nn.Module:
-    """Flatten, Linear, ReLU, ..., Linear."""
-    assert options.in_features is not None
-    assert options.classes is not None
-    layers: list[nn.Module] = [nn.Flatten()]
-    width = options.in_features
-    for hidden in options.hidden:
-        layers += [nn.Linear(width, hidden), nn.ReLU()]
-        width = hidden
-    return nn.Sequential(*layers, nn.Linear(width, options.classes))
+def open_network(context: Context, checkpoint: Checkpoint) -> nn.Module:
+    """The checkpoint as a module. A state dict of torch.save is kept as safetensors from then on.
+
+    Raises CheckpointError, ArtifactMissingError.
+    """
+    weights = context.artifacts.path(_current_weights(context, checkpoint))
+    if not conversion.is_archive(weights):
+        return load(checkpoint.architecture, checkpoint.options, weights)
+    with conversion.converted(weights) as safetensors:
+        module = load(checkpoint.architecture, checkpoint.options, safetensors)
+        with safetensors.open("rb") as file:
+            artifact = context.artifacts.put_file(file)
+    # The archive stays in the storage: another job may be reading it, or another project's checkpoint be made of it.
+    with context.sessions.begin() as session:
+        session.execute(sa.update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(weights=artifact))
+    return module
 
 
-def cnn(options: Cnn) -> nn.Module:
-    """Two convolutions with pooling, three linear layers, under the tutorial's names."""
-    shapes = options.layout()
-
-    def linear(name: str) -> nn.Linear:
-        width_out, width_in = shapes[f"{name}.weight"]
-        return nn.Linear(width_in, width_out)
-
-    return nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(shapes["conv1.weight"][1], 6, 5),
-            relu1=nn.ReLU(),
-            pool1=nn.MaxPool2d(2, 2),
-            conv2=nn.Conv2d(6, 16, 5),
-            relu2=nn.ReLU(),
-            pool2=nn.MaxPool2d(2, 2),
-            flatten=nn.Flatten(),
-            fc1=linear("fc1"),
-            relu3=nn.ReLU(),
-            fc2=linear("fc2"),
-            relu4=nn.ReLU(),
-            fc3=linear("fc3"),
-        )
-    )
-
-
-_BUILDERS: dict[type[Architecture], Callable[..., nn.Module]] = {Mlp: mlp, Cnn: cnn}
-
-
-def build(name: str, options: Json) -> nn.Module:
-    """An architecture with its initial weights. Raises LayoutError."""
-    fitted = architecture(name, options)
-    return _BUILDERS[type(fitted)](fitted)
+def _current_weights(context: Context, checkpoint: Checkpoint) -> str:
+    """Read again: another job may have converted them since the row was."""
+    with context.sessions.begin() as session:
+        return session.scalars(sa.select(Checkpoint.weights).where(Checkpoint.id == checkpoint.id)).one()
 
 
 def load(name: str, options: Json, weights: Path) -> nn.Module:
     """The checkpoint as a module in eval mode, on the CPU. Raises CheckpointError."""
+    if conversion.is_archive(weights):
+        with conversion.converted(weights) as safetensors:
+            return load(name, options, safetensors)
     try:
         fitted = architecture(name, options)
         tensors = load_file(weights)
-        check_layout(fitted.layout(), {key: tuple(tensor.shape) for key, tensor in tensors.items()})
+        layout, shapes = fitted.layout(), {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        # Before the module is made: options that promise far more than the file holds cost nothing.
+        if layout is not None:
+            check_layout(layout, shapes)
+        module = module_of(fitted)
+        if layout is None:
+            check_layout({key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}, shapes)
     except (LayoutError, SafetensorError) as error:
-        raise CheckpointError(str(error)) from error
-    # A float64 checkpoint keeps its digits; the kernel engine converts as the kernel's dtype asks.
-    dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors.values()) else torch.float32
-    module = build(name, options).to(dtype)
-    module.load_state_dict({key: tensor.to(dtype) for key, tensor in tensors.items()})
+        raise CheckpointError(f"the weights do not fit {name}: {error}") from error
+    _fill(module, tensors)
     return module.eval()
+
+
+def _fill(module: nn.Module, tensors: Tensors) -> None:
+    """Put the tensors in, at the precision of the most precise. Raises CheckpointError."""
+    own: Tensors = module.state_dict()
+    for key, tensor in tensors.items():
+        _check_numbers(key, tensor, own[key])
+    # A float64 checkpoint keeps its digits; the kernel engine converts as the kernel's dtype asks.
+    dtype = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors.values()) else torch.float32
+    module.to(dtype)
+    module.load_state_dict({key: tensors.get(key, value).to(value.dtype) for key, value in module.state_dict().items()})
+
+
+def _check_numbers(key: str, tensor: torch.Tensor, own: torch.Tensor) -> None:
+    if tensor.dtype not in _FLOATS and (own.is_floating_point() or tensor.dtype.is_complex):
+        raise CheckpointError(
+            f"tensor {key!r} is {_plain(tensor.dtype)}; weights are float16, bfloat16, float32 or float64"
+        )
+    if not own.is_floating_point() and tensor.dtype in _FLOATS and not is_counter(key):
+        raise CheckpointError(f"tensor {key!r} is {_plain(tensor.dtype)}, and {_plain(own.dtype)} is needed")
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"tensor {key!r} has NaN or infinite entries")
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

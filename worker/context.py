@@ -24,6 +24,7 @@ class Context:
     device: torch.device
     live: "LiveStates"
     name: str
+    kernel_bytes: int = 1 << 30
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from ntk.factor import Factor
-from ntk.kernels import KernelEngine
+from ntk.kernel import Kernel
 from ntk.posterior import Posterior
 from store import labels, pools, states
 from store.labels import ItemState
 from store.tables import Checkpoint, KernelPanel, KernelState
 from worker import gram
 from worker.context import Context
-from worker.prepare import open_engine, read_inputs
+from worker.kernels import PoolItems, open_kernel
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Live:
     project_id: int
     checkpoint: str
     posterior: Posterior
-    engine: KernelEngine
+    engine: Kernel
     outputs: torch.Tensor  # (N, C) of the checkpoint, float64
     positions: list[int]
     candidates_at_first: int
@@ -135,11 +135,11 @@ class Live:
         if back:
             self.posterior.add_candidates(back)
 
-    def inputs_of(self, context: Context, positions: Sequence[int]) -> torch.Tensor:
+    def inputs_of(self, context: Context, positions: Sequence[int]) -> PoolItems:
         """Inputs of items anywhere in the pool as it is now, read where they lie."""
         with context.sessions.begin() as session:
             chunks = pools.chunks(session, self.project_id)
-        return read_inputs(context, chunks, np.array(positions, dtype=np.int64))
+        return PoolItems(context, chunks, np.array(positions, dtype=np.int64))
 
     @property
     def nbytes(self) -> int:
@@ -187,13 +187,14 @@ def load(context: Context, state_id: int) -> Live:
     extra = [row.item_position for row in stored.rows if row.item_position not in index]
     index.update({position: base + k for k, position in enumerate(extra)})
     positions += extra
-    engine = open_engine(context, stored.checkpoint, stored.state.options)
+    engine = open_kernel(context, stored.checkpoint, stored.state.options)
     assert stored.state.outputs is not None
     outputs = torch.from_numpy(np.array(context.artifacts.array(stored.state.outputs))).to(context.device)
     kernel = gram.assemble(context, stored.panels)
     if extra:
-        inputs = read_inputs(context, stored.chunks, np.array(positions, dtype=np.int64))
-        kernel, outputs = _extended(engine, kernel, outputs, inputs, base)
+        every = np.array(positions, dtype=np.int64)
+        old, new = (PoolItems(context, stored.chunks, part) for part in (every[:base], every[base:]))
+        kernel, outputs = _extended(engine, kernel, outputs, old, new)
     in_factor = {row.item_position for row in stored.rows}
 
     def label_of(position: int) -> int:
@@ -233,14 +234,14 @@ def load(context: Context, state_id: int) -> Live:
 
 
 def _extended(
-    engine: KernelEngine, kernel: torch.Tensor, outputs: torch.Tensor, inputs: torch.Tensor, base: int
+    engine: Kernel, kernel: torch.Tensor, outputs: torch.Tensor, old: PoolItems, new: PoolItems
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The Gram matrix and outputs with the items from `base` on appended."""
-    columns = engine.cross(inputs[:base], inputs[base:]).to(kernel.dtype)
-    corner = engine.gram(inputs[base:]).to(kernel.dtype)
+    """The Gram matrix and outputs of the old items with the new ones appended."""
+    columns = engine.cross(old, new).to(kernel.dtype)
+    corner = engine.gram(new).to(kernel.dtype)
     top = torch.cat([kernel, columns], dim=1)
     bottom = torch.cat([columns.mT, corner], dim=1)
-    return torch.cat([top, bottom]), torch.cat([outputs, engine.outputs(inputs[base:])])
+    return torch.cat([top, bottom]), torch.cat([outputs, engine.outputs(new)])
 
 
 class LiveStates:

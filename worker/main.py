@@ -13,6 +13,7 @@ import torch
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
+from ntk.memory import keep_freed_memory
 from store.artifacts import Artifacts
 from store.database import connect
 from store.settings import from_environment
@@ -44,6 +45,7 @@ def make_context(settings: WorkerSettings) -> context.Context:
         artifacts=Artifacts(settings.artifacts_url),
         device=device,
         live=LiveStates(settings.lookahead_live_bytes),
+        kernel_bytes=settings.lookahead_kernel_bytes,
         name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
     )
 
@@ -67,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.queues.split(",")
     if unknown := set(names) - set(queue.QUEUES):
         parser.error(f"there is no queue {sorted(unknown)[0]!r}: there are {', '.join(queue.QUEUES)}")
+    keep_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     made = make_context(from_environment(WorkerSettings))
     context.install(made)

@@ -6,20 +6,19 @@ Every finished panel is an artifact with a row of its own: a job that was interr
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 import torch
 
-from ntk.kernels import KernelEngine, tile_plan
+from ntk.kernel import Kernel, tile_plan
 from store import jobs, labels, pools, states
 from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
 from worker import gram, window
-from worker.checkpoints import load
 from worker.context import Context
 from worker.errors import CancelledError, JobError
+from worker.kernels import PoolItems, open_kernel
 from worker.progress import Reporter
 
-PANEL_ROWS = 512
+PANEL_ROWS = 1024
 _ROWS_PER_INSERT = 256
 
 
@@ -41,8 +40,8 @@ def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
     plan = _plan(context, job)
     if plan is None:
         return {"kernel": None, "window": 0, "labeled": 0, "reason": "the pool is empty: upload items"}
-    engine = open_engine(context, plan.checkpoint, plan.options)
-    inputs = read_inputs(context, plan.chunks, plan.positions)
+    engine = open_kernel(context, plan.checkpoint, plan.options)
+    inputs = PoolItems(context, plan.chunks, plan.positions)
     outputs = _outputs(context, engine, inputs, reporter)
     _panels(context, plan, engine, inputs, reporter)
     return _activate(context, job, plan, outputs, reporter)
@@ -84,19 +83,7 @@ def _plan(context: Context, job: Job) -> _Plan | None:
         )
 
 
-def open_engine(context: Context, checkpoint: Checkpoint, options: Json) -> KernelEngine:
-    """The engine over the checkpoint's network. Raises CheckpointError, ArtifactMissingError."""
-    dtype = torch.float64 if options["dtype"] == "float64" else torch.float32
-    module = load(checkpoint.architecture, checkpoint.options, context.artifacts.path(checkpoint.weights))
-    return KernelEngine(module, dtype=dtype, device=context.device)
-
-
-def read_inputs(context: Context, chunks: list[pools.Chunk], positions: npt.NDArray[np.int64]) -> torch.Tensor:
-    """Inputs of the items at these positions, in that order, on the CPU."""
-    return torch.from_numpy(pools.read_inputs(context.artifacts, chunks, positions))
-
-
-def _outputs(context: Context, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter) -> torch.Tensor:
+def _outputs(context: Context, engine: Kernel, inputs: PoolItems, reporter: Reporter) -> torch.Tensor:
     plan = tile_plan(len(inputs), PANEL_ROWS)
     reporter.stage("outputs", len(inputs), "items")
     parts = []
@@ -110,17 +97,17 @@ def _outputs(context: Context, engine: KernelEngine, inputs: torch.Tensor, repor
     return outputs
 
 
-def _panels(context: Context, plan: _Plan, engine: KernelEngine, inputs: torch.Tensor, reporter: Reporter) -> None:
+def _panels(context: Context, plan: _Plan, engine: Kernel, inputs: PoolItems, reporter: Reporter) -> None:
     tiles = tile_plan(len(inputs), PANEL_ROWS)
     # Panel k has k + 1 tiles of columns: counting entries makes progress and ETA even.
     reporter.stage("kernel", sum((stop - start) * stop for start, stop in tiles), "kernel entries")
-    for start, stop in tiles:
-        if start not in plan.finished:
-            panel = engine.panel(inputs, start, stop, on_tile=reporter.check)
-            stored = panel.to(gram.precision(plan.options["dtype"], len(inputs))).cpu().numpy()
-            artifact = context.artifacts.put_array(stored)
-            with context.sessions.begin() as session:
-                session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
+    for start in plan.finished:
+        reporter.advance(sum((stop - row) * stop for row, stop in tiles if row == start))
+    for start, stop, panel in engine.panels(inputs, tiles, skip=plan.finished, on_tile=reporter.check):
+        stored = panel.to(gram.precision(plan.options["dtype"], len(inputs))).cpu().numpy()
+        artifact = context.artifacts.put_array(stored)
+        with context.sessions.begin() as session:
+            session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
         reporter.advance((stop - start) * stop)
 
 

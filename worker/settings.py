@@ -15,6 +15,9 @@ class WorkerSettings(StoreSettings):
     lookahead_live_bytes: int = Field(
         default=4 << 30, description="memory for warm posteriors; the least recently used are dropped past it"
     )
+    lookahead_kernel_bytes: int = Field(
+        default=2 << 30, description="memory for the items of a kernel while it is computed, beside the kernel itself"
+    )
     lookahead_threads: int | None = Field(
         default=None, description="CPU threads for torch; default: torch's own choice"
     )

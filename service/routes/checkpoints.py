@@ -36,7 +36,9 @@ def add_checkpoint(
     name: ProjectName,
     context: Services,
     response: Response,
-    weights: Annotated[UploadFile, File(description="`.safetensors`, as the architecture lays it out")],
+    weights: Annotated[
+        UploadFile, File(description="`.safetensors` or a `.pt` state dict, with the architecture's tensors")
+    ],
     manifest: Annotated[UploadFile | str, Form(description="JSON: architecture, options and perhaps loss and kernel")],
 ) -> wire.Job:
     """Upload a checkpoint. It is active once the job has prepared its kernel state."""

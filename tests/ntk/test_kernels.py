@@ -1,46 +1,21 @@
-"""The tangent kernel against per-example autograd, in float64."""
+"""The tangent kernel against per-example autograd, in float64, for everything that has a rule and for what has none."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from ntk.errors import NonFiniteError, UnsupportedLayerError
-from ntk.kernels import KernelEngine, tile_plan
-from ntk.layers import Materialised, OuterProduct, Positions
-from ntk.linearize import Linearization
+from ntk.errors import NonFiniteError, PrecisionError, UnsupportedNetworkError
+from ntk.kernel import tile_plan
+from ntk.kernels import KernelEngine
+from ntk.products import Products, lower, mirror
 from tests import factories, oracles
+from tests.ntk.modules import BY_RULE, PER_EXAMPLE, TOKENS, Lambda
 
 Tensor = torch.Tensor
-
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "mlp": (lambda: factories.mlp(6, [16, 8], 3), (6,)),
-    "deep mlp": (lambda: factories.mlp(12, [20, 20, 20, 10], 10), (3, 4)),
-    "linear": (lambda: factories.mlp(5, [], 2), (5,)),
-    "cnn": (lambda: factories.cnn(2, 4), (2, 11, 9)),
-    # Wide and over few positions: here the sum over position pairs is the cheaper form.
-    "deep cnn": (
-        lambda: nn.Sequential(
-            nn.Conv2d(4, 24, 3, padding=1, stride=2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(24, 30, 3, padding=1, groups=2),
-            nn.ReLU(),
-            nn.Conv2d(30, 16, 2, bias=False),
-            nn.Flatten(),
-            nn.Linear(16, 3),
-        ).double(),
-        (4, 4, 4),
-    ),
-    "linear over positions": (
-        lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(15, 3, bias=False)).double(),
-        (3, 4),
-    ),
-    "strided windows": (
-        lambda: nn.Sequential(nn.Conv2d(1, 3, (2, 3), stride=(1, 2), padding=(1, 0)), nn.Flatten()).double(),
-        (1, 5, 7),
-    ),
-}
+ITEMS = 11
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -49,25 +24,108 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float(((found.cpu() - expected).abs() / torch.outer(scale, scale)).max())
 
 
-@pytest.fixture(params=NETWORKS)
-def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
-    build, shape = NETWORKS[request.param]
-    module = build()
-    x = torch.randn((23, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    module(x)
+def built(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[nn.Module, Tensor]:
+    """A float64 network with statistics of its own, and items."""
+    torch.manual_seed(0)
+    module = build().double()
+    x = torch.randn((ITEMS, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    module.eval()(x)  # gives lazy layers their shapes
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.running_mean.normal_()  # type: ignore[union-attr]
+            layer.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+            layer.weight.data.normal_()
     return module, x
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_gram_equals_autograd(
-    case: tuple[nn.Module, Tensor], dtype: torch.dtype, bound: float, device: torch.device
-) -> None:
+@pytest.fixture(params=BY_RULE)
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
+    return built(*BY_RULE[request.param])
+
+
+def test_every_rule_equals_autograd(case: tuple[nn.Module, Tensor], device: torch.device) -> None:
     module, x = case
     expected = oracles.gram(module, x)
-    found = KernelEngine(module, dtype=dtype, device=device).gram(x)
-    assert found.shape == (23, 23)
+    engine = KernelEngine(module, dtype=torch.float64, device=device)
+    found = engine.gram(x)
+    assert engine.coverage(x).per_example == {}
+    assert found.shape == (ITEMS, ITEMS)
     assert torch.equal(found, found.mT)
-    assert relative_error(found, expected) < bound
+    assert relative_error(found, expected) < 1e-10
+    # The second algorithm: materialised rows.
+    assert relative_error(torch.diag(engine.diagonal(x)), torch.diag(expected.diagonal())) < 1e-10
+
+
+def test_float32_is_close(case: tuple[nn.Module, Tensor], device: torch.device) -> None:
+    module, x = case
+    expected = oracles.gram(module, x)
+    for precision in ("float64", "float32"):
+        engine = KernelEngine(module, dtype=torch.float32, device=device, precision=precision)
+        assert relative_error(engine.gram(x), expected) < 1e-5
+
+
+def test_rows_are_the_gradients_in_the_parameters_layout(case: tuple[nn.Module, Tensor]) -> None:
+    module, x = case
+    engine = KernelEngine(module, dtype=torch.float64)
+    features = engine.features(x)
+    expected = oracles.gram(module, x)
+    for entries in (7, 10**6):
+        pieces = [
+            rows
+            for form, parts in zip(features.forms, features.parts, strict=True)
+            for rows in form.rows(parts, entries)
+        ]
+        rows = torch.cat(pieces, dim=1)
+        assert rows.shape[1] <= sum(parameter.numel() for parameter in module.parameters())
+        assert relative_error(rows @ rows.mT, expected) < 1e-10
+
+
+@pytest.mark.parametrize("name", PER_EXAMPLE)
+def test_what_has_no_rule_is_exact_too(name: str, device: torch.device) -> None:
+    module, x = built(*PER_EXAMPLE[name])
+    engine = KernelEngine(module, dtype=torch.float64, device=device)
+    assert relative_error(engine.gram(x), oracles.gram(module, x)) < 1e-10
+    coverage = engine.coverage(x)
+    assert coverage.per_example
+    assert all(coverage.per_example.values())
+    assert coverage.looped == (name == "depends on the data")
+
+
+def test_a_pass_that_changes_late() -> None:
+    """The first items all go one way: only later is it seen that others do not."""
+    torch.manual_seed(0)
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        first = x[:, :1] > 0
+        scores: Tensor = self.b(x if bool(first.all()) else torch.where(first, x, self.a(x)))
+        return scores
+
+    module = Lambda(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 3)).double()
+    x = torch.randn(9, 4, dtype=torch.float64)
+    x[:, 0] = torch.tensor([1.0] * 7 + [-1.0] * 2)
+    expected = oracles.gram(module, x)
+    assert relative_error(KernelEngine(module, dtype=torch.float64).gram(x), expected) < 1e-10
+    ranges = tile_plan(9, 4)
+    engine = KernelEngine(module, dtype=torch.float64)
+    assert engine.coverage(x).per_example == {}
+    panels = list(engine.panels(x, ranges, skip={4}))
+    assert [start for start, _, _ in panels] == [0, 8]
+    for start, stop, panel in panels:
+        assert torch.allclose(panel, expected[start:stop, :stop], rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_embedding_tables(name: str, device: torch.device) -> None:
+    torch.manual_seed(0)
+    module = TOKENS[name]().double()
+    x = torch.randint(7, (ITEMS, 5))
+    engine = KernelEngine(module, dtype=torch.float64, device=device)
+    expected = oracles.gram(module, x)
+    assert relative_error(engine.gram(x), expected) < 1e-10
+    assert relative_error(torch.diag(engine.diagonal(x)), torch.diag(expected.diagonal())) < 1e-10
+    cross = engine.cross(x[:4], x[3:]).cpu()
+    assert torch.allclose(cross, expected[:4, 3:], rtol=1e-9, atol=1e-12)
+    assert engine.coverage(x).per_example == {}
 
 
 def test_blocks_agree_whatever_the_tiles(case: tuple[nn.Module, Tensor], device: torch.device) -> None:
@@ -76,173 +134,149 @@ def test_blocks_agree_whatever_the_tiles(case: tuple[nn.Module, Tensor], device:
     tiled = KernelEngine(module, dtype=torch.float64, device=device, memory_bytes=1)
     expected = whole.gram(x).cpu()
     assert relative_error(tiled.gram(x), expected) < 1e-12
-    assert relative_error(torch.diag(tiled.diagonal(x)), torch.diag(expected.diagonal())) < 1e-12
     cross = tiled.cross(x[:7], x[5:]).cpu()
     assert torch.allclose(cross, expected[:7, 5:], rtol=1e-10, atol=1e-10 * float(expected.diagonal().max()))
+    for engine in (whole, tiled):
+        ranges = tile_plan(ITEMS, 4)
+        for start, stop, panel in engine.panels(x, ranges):
+            assert panel.shape == (stop - start, stop)
+            assert torch.allclose(panel.cpu(), expected[start:stop, :stop], rtol=1e-10, atol=1e-12)
+            assert torch.equal(panel[:, start:], panel[:, start:].mT)
 
 
-def test_panels_make_the_lower_triangle(device: torch.device) -> None:
-    module, x = factories.mlp(6, [16], 3), torch.randn(23, 6, dtype=torch.float64)
-    engine = KernelEngine(module, dtype=torch.float64, device=device)
-    expected = engine.gram(x)
-    ticks: list[int] = []
-    for start, stop in tile_plan(23, 8):
-        panel = engine.panel(x, start, stop, on_tile=lambda: ticks.append(1))
-        assert panel.shape == (stop - start, stop)
-        assert torch.allclose(panel, expected[start:stop, :stop], rtol=1e-12)
-    assert len(ticks) >= 5
+def test_forms_are_chosen_by_count(device: torch.device) -> None:
+    names = set()
+    for name in ("few positions", "shifted", "mlp", "cnn"):
+        module, x = built(*BY_RULE[name])
+        names |= {entry.form for entry in KernelEngine(module, device=device).coverage(x).parts}
+    assert names == {"materialised", "pairs of positions", "shifted pairs", "outer product", "rows"}
 
 
-def test_outputs_are_the_networks(case: tuple[nn.Module, Tensor], device: torch.device) -> None:
-    module, x = case
-    expected = module.cpu()(x)
-    assert torch.allclose(KernelEngine(module, dtype=torch.float64, device=device).outputs(x).cpu(), expected)
+def test_one_logit_alone(device: torch.device) -> None:
+    module, x = built(*BY_RULE["cnn"])
+    found = KernelEngine(module, kind="single_logit", dtype=torch.float64, device=device).gram(x)
+    first = Lambda(lambda self, x: self.module(x)[:, :1], module=module)
+    assert relative_error(found, oracles.gram(first, x)) < 1e-10
 
 
-def test_calling_changes_nothing_in_the_network() -> None:
-    module = factories.mlp(6, [16], 3)
-    before = [parameter.clone() for parameter in module.parameters()]
-    engine = KernelEngine(module, dtype=torch.float64)
-    x = torch.randn(5, 6, dtype=torch.float64)
-    engine.gram(x)
-    assert not x.requires_grad
-    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
-
-
-class Twice(nn.Module):
-    """Uses one layer two times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        once: Tensor = self.layer(x)
-        again: Tensor = self.layer(once)
-        return again
-
-
-class Unused(nn.Module):
-    """Has a layer that takes no part."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-        self.idle = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(x)
-        return out
-
-
-def tied() -> nn.Module:
-    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
-    second.weight = first.weight
-    return nn.Sequential(first, second)
-
-
-class PastItsLayer(nn.Module):
-    """Uses a weight outside the layer that owns it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-        self.last = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.last(nn.functional.linear(self.layer(x), self.layer.weight))
-        return out
-
-
-class Random(nn.Module):
-    """Drops units in eval mode too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 64)
-        self.last = nn.Linear(64, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.last(nn.functional.dropout(self.layer(x)))
-        return out
-
-
-class Mixing(nn.Module):
-    """Scales every item by the mean of its batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(x).square()
-        return out * out.mean(dim=0)
-
-
-def test_every_form_is_exercised() -> None:
-    build, shape = NETWORKS["deep cnn"]
-    blocks = Linearization(build(), torch.device("cpu"), torch.float64).features(
-        torch.zeros((2, *shape), dtype=torch.float64)
-    )
-    assert {type(block) for block in blocks.blocks} == {Materialised, Positions, OuterProduct}
-
-
-def test_memory_bounds_a_tile_by_what_capturing_it_takes() -> None:
-    x = torch.randn(4, 3, 48, 48)
-    module = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    engine = KernelEngine(module, memory_bytes=1 << 25)
-    activations = 4 * 16 * (46 * 46 + 44 * 44)
-    engine.gram(x)
-    assert engine._rows_per_tile is not None
-    assert 1 <= engine._rows_per_tile * activations < 1 << 25
+def test_outputs_are_the_networks(device: torch.device) -> None:
+    module, x = built(*BY_RULE["cnn"])
+    assert torch.allclose(KernelEngine(module, dtype=torch.float64, device=device).outputs(x).cpu(), module(x))
 
 
 def test_the_callers_network_is_left_alone() -> None:
-    module = nn.Sequential(nn.Linear(4, 3)).double().train()
-    KernelEngine(module, dtype=torch.float32).gram(torch.randn(3, 4))
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True)).double().train()
+    before = [parameter.clone() for parameter in module.parameters()]
+    x = torch.randn(3, 4)
+    kept = x.clone()
+    KernelEngine(module, dtype=torch.float32).gram(x)
     weight = next(module.parameters())
-    assert (weight.dtype, weight.requires_grad, module.training) == (torch.float64, True, True)
+    assert (weight.dtype, weight.requires_grad, weight.grad, module.training) == (torch.float64, True, None, True)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    assert torch.equal(x, kept)
+    assert not x.requires_grad
 
 
-def test_no_items_and_numbers_that_are_none() -> None:
+def test_the_same_twice() -> None:
+    module, x = built(*BY_RULE["shifted"])
+    first, second = (KernelEngine(module, precision="float32").gram(x) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_memory_does_not_grow_with_the_items() -> None:
+    module, x = built(*BY_RULE["batch norm"])
+    engine = KernelEngine(module, memory_bytes=1 << 20)
+    many = x.repeat(40, 1, 1, 1)
+    step = engine._rows_per_tile(many)
+    assert 2 * engine.features(many[:step]).nbytes <= 1 << 20
+    ticks: list[int] = []
+    engine.gram(many, on_tile=lambda: ticks.append(1))
+    tiles = -(-len(many) // step)
+    assert len(ticks) >= tiles * (tiles + 1) // 2
+
+
+def test_into_a_mapped_file(tmp_path: object) -> None:
+    module, x = built(*BY_RULE["mlp"])
+    engine = KernelEngine(module, dtype=torch.float64)
+    mapped = torch.from_file(f"{tmp_path}/gram", shared=True, size=ITEMS * ITEMS, dtype=torch.float64)
+    engine.gram(x, out=mapped.view(ITEMS, ITEMS))
+    again = torch.from_file(f"{tmp_path}/gram", shared=False, size=ITEMS * ITEMS, dtype=torch.float64)
+    assert torch.equal(again.view(ITEMS, ITEMS), engine.gram(x))
+
+
+def test_no_items_one_item_and_numbers_that_are_none() -> None:
     engine = KernelEngine(nn.Linear(4, 3))
     assert engine.gram(torch.empty(0, 4)).shape == (0, 0)
     assert engine.diagonal(torch.empty(0, 4)).shape == (0,)
     assert engine.cross(torch.empty(0, 4), torch.randn(3, 4)).shape == (0, 3)
+    assert engine.gram(torch.ones(1, 4)).item() == pytest.approx(5.0)
     x = torch.randn(5, 4)
-    x[3] = torch.nan
+    x[4] = torch.nan
     with pytest.raises(NonFiniteError):
         engine.gram(x)
+
+
+def dropping(self: Any, x: Tensor) -> Tensor:
+    scores: Tensor = self.last(nn.functional.dropout(self.layer(x)))
+    return scores
+
+
+def mixing(self: Any, x: Tensor) -> Tensor:
+    out: Tensor = self.layer(x).square()
+    return out * out.mean(dim=0)
 
 
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "LayerNorm"),
-        (Twice(), "more than once"),
-        (Unused(), "takes no part"),
-        (tied(), "share a parameter"),
         (nn.Flatten(), "no parameters"),
-        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)), "batch"),
-        (PastItsLayer(), "autograd"),
-        (Random(), "autograd"),
-        (Mixing(), "autograd"),
+        (nn.LazyLinear(3), "run the network once"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)), "mixes"),
+        (Lambda(dropping, layer=nn.Linear(4, 64), last=nn.Linear(64, 4)), "random"),
+        (Lambda(mixing, layer=nn.Linear(4, 4)), "mixes"),
+        (nn.Conv1d(4, 3, 1), "class scores"),
+        (Lambda(lambda self, x: (self.layer(x), x), layer=nn.Linear(4, 3)), "wrap it"),
     ],
-    ids=[
-        "no rule",
-        "used twice",
-        "unused",
-        "tied",
-        "no parameters",
-        "batch statistics",
-        "past its layer",
-        "random",
-        "mixing",
-    ],
+    ids=["no parameters", "lazy", "batch statistics", "random", "mixing", "no class scores", "two outputs"],
 )
-def test_what_is_not_exact_is_refused(module: nn.Module, words: str) -> None:
-    with pytest.raises(UnsupportedLayerError, match=words):
-        KernelEngine(module).gram(torch.randn(3, 4))
+def test_what_has_no_kernel_is_refused(module: nn.Module, words: str) -> None:
+    x = torch.randn(3, 4, 5) if isinstance(module, nn.Conv1d) else torch.randn(3, 4)
+    with pytest.raises(UnsupportedNetworkError, match=words):
+        KernelEngine(module).gram(x)
+
+
+def test_integer_parameters_are_constants() -> None:
+    module = nn.Linear(4, 3)
+    module.levels = nn.Parameter(torch.arange(3), requires_grad=False)
+    x = torch.randn(5, 4)
+    assert torch.equal(KernelEngine(module).gram(x), KernelEngine(nn.Sequential(module)).gram(x))
+
+
+def test_bf16_products_are_coarser_and_tf32_needs_a_gpu() -> None:
+    module, x = factories.mlp(40, [64, 64], 5), torch.randn(50, 40, dtype=torch.float64)
+    expected = oracles.gram(module, x)
+    engine = KernelEngine(module, precision="bf16")
+    assert relative_error(engine.gram(x), expected) < 2e-2
+    if not torch.cuda.is_available():
+        with pytest.raises(PrecisionError, match="CUDA"):
+            KernelEngine(module, precision="tf32")
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 383, 384, 1000])
+def test_lower_blocks_cover_the_lower_triangle_once(size: int) -> None:
+    covered = torch.zeros(size, size)
+    for rows, columns in lower(size):
+        covered[rows, columns] += 1
+    assert bool((covered.tril() == torch.ones(size, size).tril()).all())
+    assert covered.max() <= 1 if size else True
+    square = torch.randn(size, size)
+    assert torch.equal(mirror(square.clone()), square.tril() + square.tril(-1).mT)
+
+
+def test_products_agree_with_the_plain_one() -> None:
+    a, b = torch.randn(7, 30), torch.randn(5, 60)[:, ::2]
+    assert torch.allclose(Products("float32", torch.device("cpu")).inner(a, b), a @ b.mT, atol=1e-5)
+    assert Products("float32", torch.device("cpu")).inner(a[:0], b).shape == (0, 5)
 
 
 def test_tile_plan_covers_everything_once() -> None:

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests import factories
-from tests.api import Api, assert_problem, names, npy, npz, vectors, weights
+from tests.api import Api, assert_problem, names, npy, npz, torch_save, vectors, weights
 
 
 def object_array() -> bytes:
@@ -91,6 +91,7 @@ POOLS: dict[str, tuple[bytes, int, str, str]] = {
     ),
     "bad header length": (b"\x93NUMPY\x01\x00\xff\xff{}", 422, "invalid_array", "header"),
     "npy version 9": (b"\x93NUMPY\x09\x00" + b"\0" * 60, 422, "invalid_array", "version"),
+    "torch.save": (torch_save({"x": torch.zeros(2, 6)}), 422, "unexpected_member", "data.pkl"),
     "zip bomb": (
         archive({"x.npy": npy(np.zeros((100_000, 6), np.float32))}, zipfile.ZIP_DEFLATED),
         413,
@@ -161,7 +162,7 @@ CHECKPOINTS: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "other classes": (weights(MODULE), {"options": {**HIDDEN, "classes": 4}}, "wrong_classes", "4 classes"),
     "other inputs": (weights(MODULE), {"options": {**HIDDEN, "in_features": 7}}, "wrong_shape", "[6]"),
     "outputs of other classes": (weights(factories.mlp(6, [16, 8], 5)), {"options": HIDDEN}, "wrong_layout", "5"),
-    "unknown architecture": (weights(MODULE), {"architecture": "alexnet"}, "invalid_manifest", "cnn, mlp"),
+    "unknown architecture": (weights(MODULE), {"architecture": "alexnet"}, "invalid_manifest", "cnn, embedding:linear"),
     "unknown option": (weights(MODULE), {"options": {"depth": 3}}, "invalid_manifest", "takes"),
     "bad option": (weights(MODULE), {"options": {"hidden": [0]}}, "invalid_manifest", "hidden.0"),
     "unknown manifest field": (weights(MODULE), {"options": HIDDEN, "colour": 1}, "invalid_manifest", "colour"),
@@ -170,7 +171,8 @@ CHECKPOINTS: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "not finite half": (weights(broken, torch.bfloat16), {"options": HIDDEN}, "not_finite", "1.weight"),
     "integers": (weights(MODULE, torch.int32), {"options": HIDDEN}, "unsupported_dtype", "I32"),
     "pickle": (b"\x80\x02}q\x00." + b"\0" * 20, {"options": HIDDEN}, "pickle_refused", "safetensors"),
-    "torch.save": (b"PK\x03\x04" + b"\0" * 40, {"options": HIDDEN}, "pickle_refused", "save_file"),
+    "torch.save, damaged": (b"PK\x03\x04" + b"\0" * 40, {"options": HIDDEN}, "truncated_upload", "cut short"),
+    "pool as weights": (GOOD, {"options": HIDDEN}, "unknown_format", "state_dict"),
     "truncated": (weights(MODULE)[:-10], {"options": HIDDEN}, "truncated_upload", "truncated"),
     "text": (b"not weights at all, just words in a row", {"options": HIDDEN}, "invalid_safetensors", "header"),
     "kernel option": (weights(MODULE), {"options": HIDDEN, "kernel": {"ridge": -1}}, "invalid_manifest", "ridge"),

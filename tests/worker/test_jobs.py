@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 import torch
 
+from ntk.kernel import Items, Ranges
 from ntk.kernels import KernelEngine
 from store import jobs
 from store.errors import ArtifactMissingError
@@ -61,17 +62,17 @@ def test_prepare_reports_and_activates(api: Api, waiting: str, worker: Context, 
 def test_an_interrupted_prepare_goes_on_from_its_last_panel(
     api: Api, waiting: str, new_context: Callable[[], Context], small_panels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panel = KernelEngine.panel
+    panel = KernelEngine._panel
     computed: list[int] = []
 
-    def counted(self: KernelEngine, x: torch.Tensor, start: int, stop: int, **more: Any) -> torch.Tensor:
+    def counted(self: KernelEngine, x: Items, ranges: Ranges, start: int, *more: Any) -> torch.Tensor:
         if len(computed) == 3:
             computed.append(-1)
             raise KeyboardInterrupt
         computed.append(start)
-        return panel(self, x, start, stop, **more)
+        return panel(self, x, ranges, start, *more)
 
-    monkeypatch.setattr(KernelEngine, "panel", counted)
+    monkeypatch.setattr(KernelEngine, "_panel", counted)
     first = new_context()
     with pytest.raises(KeyboardInterrupt):
         run_in(first, waiting)
