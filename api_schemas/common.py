@@ -80,7 +80,7 @@ class KernelOptions(Request):
     products: Literal["float64", "float32", "tf32", "bf16"] | None = Field(
         default=None,
         description="in which kernel entries are multiplied; null: float64, or float32 for deep networks. "
-        "tf32 needs a worker with a GPU",
+        "tf32 and bf16 are faster on GPUs only",
     )
     projection: Projection | None = Field(default=None, description="the map of kind projected; implies it with pntk")
     head: Head | None = Field(default=None, description="the perceptron of kind head")

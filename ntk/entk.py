@@ -30,7 +30,7 @@ class FullKernel:
         precision: Precision = "float64",
         coordinates_max: int = COORDINATES_MAX,
     ) -> None:
-        """Raises UnsupportedNetworkError, PrecisionError."""
+        """Raises UnsupportedNetworkError."""
         self._dtype = dtype
         self._device = device or torch.device("cpu")
         self._linearization = Linearization(module, self._device, dtype)

@@ -25,9 +25,5 @@ class ChangingPassError(UnsupportedNetworkError):
     """The forward pass takes different ways for different items, so that no plan fits all of them."""
 
 
-class PrecisionError(NTKError):
-    """The device cannot multiply in the precision asked for."""
-
-
 class TooLargeError(NTKError):
     """What was asked for needs more memory than was allowed; the message has the numbers."""

@@ -77,19 +77,19 @@ class ProjectedKernel(FeatureKernel):
 
     def __init__(self, engine: KernelEngine, dimensions: int, seed: int = 0) -> None:
         """`engine` computes gradients; `dimensions` is K."""
-        self._engine = engine
+        self.engine = engine
         self._dimensions = dimensions
         self._seed = seed
 
     def outputs(self, x: Items) -> Tensor:
         """Network outputs (N, C), float64."""
-        return self._engine.outputs(x)
+        return self.engine.outputs(x)
 
     def features(self, x: Items, on_tile: Tick = nothing) -> Tensor:
         """(N, K) sketches of gradients, float64."""
         found = []
-        for start, stop in self._engine.tiles(x):
-            tile = self._engine.features(x[start:stop], on_tile)
+        for start, stop in self.engine.tiles(x):
+            tile = self.engine.features(x[start:stop], on_tile)
             found.append(self._sketch(list(zip(tile.forms, tile.parts, strict=True)), stop - start))
         return torch.cat(found) if found else torch.zeros((0, self._dimensions), dtype=torch.float64)
 

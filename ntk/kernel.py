@@ -65,6 +65,10 @@ class Kernel(ABC):
         that panels make a symmetric matrix.
         """
         for start, stop in ranges:
-            if start not in skip:
-                left = self.cross(x[start:stop], x[:start], on_tile)
-                yield start, stop, torch.cat([left, self.gram(x[start:stop], None, on_tile)], dim=1)
+            if start in skip:
+                continue
+            rows = x[start:stop]
+            panel = self.gram(rows, None, on_tile)
+            if start:
+                panel = torch.cat([self.cross(rows, x[0:start], on_tile), panel], dim=1)
+            yield start, stop, panel

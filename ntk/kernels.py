@@ -40,8 +40,8 @@ class KernelEngine(Kernel):
 
         `memory_bytes` bounds what is held of items beside the block asked for. Posterior covariances are small
         differences of kernel entries: rounding in the products is amplified by up to the inverse of the ridge,
-        rounding of the network's own tensors is not. So "auto" is float64, up to networks whose kernel entries cost
-        more than `FLOAT64_UP_TO` multiplications. Raises UnsupportedNetworkError, PrecisionError.
+        rounding of the network's own tensors is not. So "auto" is float64, but for float32 networks whose kernel
+        entries cost more than `FLOAT64_UP_TO` multiplications. Raises UnsupportedNetworkError.
         """
         self._kind = kind
         self._dtype = dtype
@@ -169,8 +169,8 @@ class KernelEngine(Kernel):
 
     def _multiply(self, total: Tensor, rows: Features, columns: Features, blocks: Blocks) -> None:
         if self._products is None:
-            counted = sum(form.cost for form in rows.forms)
-            self._products = self._in("float64" if counted <= FLOAT64_UP_TO else "float32")
+            cheap = sum(form.cost for form in rows.forms) <= FLOAT64_UP_TO
+            self._products = self._in("float64" if cheap or self._dtype == torch.float64 else "float32")
         rows.add(total, columns, blocks, self._products)
 
     def _scalar(self, x: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ from typing import Literal
 
 import torch
 
-from ntk.errors import PrecisionError
-
 Tensor = torch.Tensor
 Precision = Literal["float64", "float32", "tf32", "bf16"]
 Blocks = list[tuple[slice, slice]]
@@ -17,17 +15,19 @@ _LEAF_ROWS = 192
 
 
 class Products:
-    """a bᵀ in one precision. "tf32" and "bf16" multiply rounded operands and add in float32."""
+    """a bᵀ in one precision.
+
+    "tf32" and "bf16" multiply rounded operands and add in float32, on the tensor cores of a GPU. On a CPU the operands
+    are rounded and multiplied in float32: the same numbers to judge by, and no faster.
+    """
 
     def __init__(self, precision: Precision, device: torch.device, entries: int = 1 << 24) -> None:
-        """Temporaries have at most about `entries` numbers. Raises PrecisionError when the device cannot."""
-        if precision == "tf32" and device.type != "cuda":
-            raise PrecisionError("tf32 products need a CUDA device; float32, bf16 and float64 run everywhere")
-        self.precision = precision
+        """Temporaries have at most about `entries` numbers."""
         self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.entries = entries
-        self._device = device
-        self._packed = device.type == "cpu" and self.dtype == torch.float32 and hasattr(torch.ops, "mkldnn")
+        self._precision = precision
+        self._cuda = device.type == "cuda"
+        self._packed = device.type == "cpu" and precision != "float64" and hasattr(torch.ops, "mkldnn")
 
     def inner(
         self,
@@ -35,8 +35,10 @@ class Products:
         right: Tensor,  # (M, K)
     ) -> Tensor:
         """(N, M) inner products of rows, both in `dtype`."""
-        if self.precision == "bf16" and self._device.type == "cuda":
+        if self._precision == "bf16" and self._cuda:
             return torch.mm(left.bfloat16(), right.bfloat16().mT, out_dtype=torch.float32)
+        if self._precision in ("bf16", "tf32") and not self._cuda:
+            left, right = self._rounded(left), self._rounded(right)
         if not self._packed or left.numel() == 0 or right.numel() == 0:
             return left @ right.mT
         # oneDNN's product, which on some processors is twice as fast as the BLAS behind torch.mm.
@@ -45,19 +47,22 @@ class Products:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
         return product
 
+    def _rounded(self, operand: Tensor) -> Tensor:
+        if self._precision == "bf16":
+            return operand.bfloat16().float()
+        # tf32 keeps ten of float32's 23 bits of fraction.
+        bits = operand.contiguous().view(torch.int32)
+        return ((bits + (1 << 12)) & ~((1 << 13) - 1)).view(torch.float32)
+
     @contextmanager
     def active(self) -> Iterator[None]:
-        """The library's switches for the precision, as they were before when it is left."""
-        match self.precision:
-            case "tf32":
-                switch, value = torch.backends.cuda.matmul, "tf32"
-            case "bf16" if self._device.type == "cpu":
-                switch, value = torch.backends.mkldnn.matmul, "bf16"  # type: ignore[attr-defined]
-            case _:
-                yield
-                return
+        """The library's switch for the precision, and as it was before when it is left."""
+        if not self._cuda or self._precision == "float64":
+            yield
+            return
+        switch = torch.backends.cuda.matmul
         before = switch.fp32_precision
-        switch.fp32_precision = value
+        switch.fp32_precision = "tf32" if self._precision == "tf32" else "ieee"
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ import torch
 
 from ntk.features import LastLayerKernel, ProjectedKernel
 from ntk.head import HeadKernel, InfiniteHeadKernel
-from ntk.kernel import Kernel
+from ntk.kernel import Items, Kernel
 from ntk.kernels import KernelEngine
 from ntk.penultimate import Penultimate
 from store import pools
@@ -23,7 +23,7 @@ _DIMENSIONS = 4096
 def open_kernel(context: Context, checkpoint: Checkpoint, options: Json) -> Kernel:
     """The kernel over the checkpoint's network.
 
-    Raises CheckpointError, ArtifactMissingError, UnsupportedNetworkError, PrecisionError.
+    Raises CheckpointError, ArtifactMissingError, UnsupportedNetworkError.
     """
     dtype = torch.float64 if options["dtype"] == "float64" else torch.float32
     module = open_network(context, checkpoint)
@@ -56,6 +56,23 @@ def open_kernel(context: Context, checkpoint: Checkpoint, options: Json) -> Kern
     if kind == "projected" or projection:
         return ProjectedKernel(engine, (projection or {}).get("dim", _DIMENSIONS), seed=int(options["seed"]))
     return engine
+
+
+def described(kernel: Kernel, x: Items) -> Json | None:
+    """Which parameter goes which way, for the job's record; None where the kernel is not made of parameters."""
+    engine = kernel.engine if isinstance(kernel, ProjectedKernel) else kernel
+    if not isinstance(engine, KernelEngine):
+        return None
+    found = engine.coverage(x)
+    forms: dict[str, int] = {}
+    for part in found.parts:
+        forms[part.form] = forms.get(part.form, 0) + part.size
+    return {
+        "parameters_by_form": forms,
+        "per_example": found.per_example,
+        "unused": list(found.unused),
+        "multiplications_per_entry": found.multiplications,
+    }
 
 
 @dataclass(frozen=True)

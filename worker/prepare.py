@@ -15,7 +15,7 @@ from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Projec
 from worker import gram, window
 from worker.context import Context
 from worker.errors import CancelledError, JobError
-from worker.kernels import PoolItems, open_kernel
+from worker.kernels import PoolItems, described, open_kernel
 from worker.progress import Reporter
 
 PANEL_ROWS = 1024
@@ -44,7 +44,8 @@ def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
     inputs = PoolItems(context, plan.chunks, plan.positions)
     outputs = _outputs(context, engine, inputs, reporter)
     _panels(context, plan, engine, inputs, reporter)
-    return _activate(context, job, plan, outputs, reporter)
+    coverage = described(engine, inputs)
+    return _activate(context, job, plan, outputs, coverage, reporter)
 
 
 def _plan(context: Context, job: Job) -> _Plan | None:
@@ -111,7 +112,9 @@ def _panels(context: Context, plan: _Plan, engine: Kernel, inputs: PoolItems, re
         reporter.advance((stop - start) * stop)
 
 
-def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, reporter: Reporter) -> Json | None:
+def _activate(
+    context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, coverage: Json | None, reporter: Reporter
+) -> Json | None:
     reporter.stage("factor")
     with context.sessions.begin() as session:
         kernel = gram.assemble(context, states.panels(session, plan.state_id))
@@ -172,6 +175,7 @@ def _activate(context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, re
             "window": len(plan.positions),
             "labeled": len(labeled),
             "ridge": ridge,
+            "coverage": coverage,
         }
         if not jobs.finish(session, job, "succeeded", result=result):
             raise CancelledError
