@@ -127,7 +127,7 @@ def capture(network: Network, plan: Plan, x: Tensor, weights: Tensor) -> list[Pa
         raise ChangingPassError("the forward pass uses parameters in another order than it did before")
     if outputs.requires_grad:
         (outputs @ weights).sum().backward()
-    found = collected.finished()
+    found = collected.finished(weights)
     if alone:
         found.append((network.per_example(alone, x, weights, loop=plan.loop),))
     return found
@@ -155,21 +155,13 @@ class _Collected:
                     merged = part.merge([self._waiting.pop(use) for use in part.uses])
                     self._found[part.parameters] = part.form.keep(merged)
 
-    def finished(self) -> list[Parts]:
-        """All parts. What the outputs do not depend on has no gradient: it counts as zero."""
+    def finished(self, like: Tensor) -> list[Parts]:
+        """All parts. What the outputs do not depend on has no gradient: it counts as zero, on the device of `like`."""
         for part in self._plan.parts:
             for k in part.uses:
                 if part.parameters not in self._found and k not in self._waiting:
-                    shape = self.uses[k].shape
-                    saved = self.uses[k].saved
-                    like = saved if saved is not None and saved.is_floating_point() else self._any()
-                    self.consume(self.uses[k].call, like.new_zeros(shape))
+                    self.consume(self.uses[k].call, like.new_zeros(self.uses[k].shape))
         return [self._found[part.parameters] for part in self._plan.parts]
-
-    def _any(self) -> Tensor:
-        for parts in [*self._found.values(), *self._waiting.values()]:
-            return parts[-1]
-        return torch.zeros(())
 
 
 def sum_weights(classes: int, like: Tensor) -> Tensor:

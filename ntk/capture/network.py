@@ -35,7 +35,8 @@ class Network:
                 raise UnsupportedNetworkError(
                     f"layer {name!r} ({type(layer).__name__}) keeps no running statistics: it mixes the batch's items"
                 )
-        self.module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
+        with torch.no_grad():  # a scripted module would remember how its copy was made
+            self.module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
         # Integer parameters (quantised weights, index tables) have no gradient: they are constants.
         self.parameters = {
             name: parameter for name, parameter in self.module.named_parameters() if parameter.is_floating_point()

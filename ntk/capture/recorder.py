@@ -77,7 +77,8 @@ class Recorder(TorchFunctionMode):
         if torch.is_grad_enabled() and not output.requires_grad:
             # Nothing before this needs a gradient: the graph begins here. A clone may be overwritten in place.
             output = output.detach().requires_grad_(True).clone()
-        if self._on_output is not None:
+        # Without a graph, inside no_grad, nothing comes back to it: its gradient is zero.
+        if self._on_output is not None and output.requires_grad:
             self._on_output(self._calls, output)
         self._calls += 1
         return output

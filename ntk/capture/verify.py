@@ -39,8 +39,10 @@ def _agreeing(
         # Merged axes may hold the items innermost.
         plan = make_plan(network, x[:3], turned=frozenset(wrong))
         wrong = _wrong(network, plan, x, weights, expected, dtype)
-    if wrong:
+    hidden = [name for name in plan.unused if any(bool(gradients[name].any()) for gradients in expected)]
+    if wrong or hidden:
         reasons = dict.fromkeys(wrong, "its rule disagrees with autograd")
+        reasons |= dict.fromkeys(hidden, "used where no function shows it")
         plan = make_plan(network, x[:3], refused=reasons)
         if left := _wrong(network, plan, x, weights, expected, dtype):
             raise UnsupportedNetworkError(f"the kernel of {left[0]!r} disagrees with autograd")
@@ -102,6 +104,9 @@ def _vmap_agrees(
     network: Network, plan: Plan, x: Tensor, weights: Tensor, expected: list[dict[str, Tensor]], dtype: torch.dtype
 ) -> bool:
     names = list(plan.per_example)
+    # A scripted module keeps the stand-ins that vmap puts in its parameters' place.
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.module.modules()):
+        return False
     try:
         rows = network.per_example(names, x[:2], weights, loop=False)
     except Exception:  # whatever a module does that vmap cannot follow, one by one it can be done

@@ -128,6 +128,32 @@ def residual_in_place() -> nn.Module:
     return Lambda(forward, first=nn.Linear(4, 4), second=nn.Linear(4, 4), shift=parameter(4), head=nn.Linear(4, 3))
 
 
+def without_a_graph() -> nn.Module:
+    """A gate whose parameters nothing is to be learned for."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            gate = self.gate(x).sigmoid()
+        scores: Tensor = self.head(x * gate)
+        return scores
+
+    return Lambda(forward, gate=nn.Linear(4, 4), head=nn.Linear(4, 3))
+
+
+class Squared(torch.autograd.Function):
+    """x ∘ w², differentiated by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x * w * w
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        return gradients[0] * w * w, (gradients[0] * 2 * x * w).sum(dim=0)
+
+
 def items_innermost() -> nn.Module:
     """A linear layer over positions and items merged, positions outermost."""
 
@@ -264,6 +290,7 @@ BY_RULE: dict[str, tuple[Build, tuple[int, ...]]] = {
         ),
         (4,),
     ),
+    "without a graph": (without_a_graph, (4,)),
     "dictionary": (lambda: Lambda(lambda self, x: {"logits": self.layer(x)}, layer=nn.Linear(4, 3)), (4,)),
     "tuple of one": (lambda: Lambda(lambda self, x: (self.layer(x),), layer=nn.Linear(4, 3)), (4,)),
 }
@@ -276,6 +303,14 @@ PER_EXAMPLE: dict[str, tuple[Build, tuple[int, ...]]] = {
         (4,),
     ),
     "transposed view": (lambda: Lambda(lambda self, x: x @ self.w.t(), w=parameter(3, 4)), (4,)),
+    "scripted": (
+        lambda: nn.Sequential(torch.jit.script(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3)),
+        (4,),
+    ),
+    "own function": (
+        lambda: Lambda(lambda self, x: self.head(Squared.apply(x, self.w)), w=parameter(4), head=nn.Linear(4, 3)),  # type: ignore[no-untyped-call]
+        (4,),
+    ),
     "depends on the data": (
         lambda: Lambda(
             lambda self, x: torch.cat([self.b(row if row[0, 0] > 0 else self.a(row)) for row in x.split(1)]),
