@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ntk.capture.plan import Plan
 from ntk.coverage import Coverage, coverage_of
 from ntk.errors import ChangingPassError, NonFiniteError
 from ntk.kernel import Items, Kernel, Ranges, Tick, in_batches, moved, nothing, tile_plan
@@ -148,9 +149,7 @@ class KernelEngine(Kernel):
 
     def coverage(self, x: Items) -> Coverage:
         """Which parameter goes which way, for items like those of x."""
-        return coverage_of(
-            self._linearization.plan(moved(x[0:ITEMS_CHECKED], self._device, self._dtype)), self._linearization.network
-        )
+        return coverage_of(self._plan(x), self._linearization.network)
 
     def _steady(self, compute: Callable[[], Tensor]) -> Tensor:
         """Compute, and once more item by item if the forward pass turns out to change with the items."""
@@ -163,6 +162,12 @@ class KernelEngine(Kernel):
     def _give_up(self) -> None:
         self._linearization.give_up()
         self._bytes_per_item = 0
+
+    def _plan(self, x: Items) -> Plan:
+        """Made on items from all over x."""
+        rows = [k * len(x) // ITEMS_CHECKED for k in range(ITEMS_CHECKED)]
+        few = torch.cat([moved(x[row : row + 1], self._device, self._dtype) for row in rows])
+        return self._linearization.plan(few)
 
     def _in(self, precision: Precision) -> Products:
         return Products(precision, self._device, entries=max(1 << 16, self._memory // 32))
@@ -216,6 +221,7 @@ class KernelEngine(Kernel):
         if len(x) == 0:
             return 1
         if self._bytes_per_item == 0:
+            self._plan(x)
             few = self.features(x[:2])
             self._bytes_per_item = max(1, few.nbytes // min(2, len(x)))
         fitting = self._memory // (2 * self._bytes_per_item)

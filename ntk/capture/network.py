@@ -35,8 +35,14 @@ class Network:
                 raise UnsupportedNetworkError(
                     f"layer {name!r} ({type(layer).__name__}) keeps no running statistics: it mixes the batch's items"
                 )
-        with torch.no_grad():  # a scripted module would remember how its copy was made
-            self.module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
+        try:
+            with torch.no_grad():  # a scripted module would remember how its copy was made
+                self.module = copy.deepcopy(module).to(device, dtype).eval().requires_grad_(False)
+        except RuntimeError as error:
+            raise UnsupportedNetworkError(
+                f"the network cannot be copied: {error}. Weights that hooks compute before each pass are one cause: "
+                "torch.nn.utils.parametrizations has replacements"
+            ) from error
         # Integer parameters (quantised weights, index tables) have no gradient: they are constants.
         self.parameters = {
             name: parameter for name, parameter in self.module.named_parameters() if parameter.is_floating_point()
@@ -47,7 +53,8 @@ class Network:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs (N, C). Raises UnsupportedNetworkError."""
-        return class_scores(self.module(x), len(x))
+        # A copy: the pass may overwrite its input.
+        return class_scores(self.module(x.clone()), len(x))
 
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs (N, C), without a graph."""

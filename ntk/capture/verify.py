@@ -1,7 +1,7 @@
 """Plans are not believed: on a few items every part is compared with autograd, and what differs goes per example."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,7 +15,7 @@ Tensor = torch.Tensor
 
 
 def verified(network: Network, x: Tensor, dtype: torch.dtype) -> Plan:
-    """A plan for the network that agrees with autograd on x (a few items).
+    """A plan for the network that agrees with autograd on x (a few items), and on x with noise.
 
     Raises UnsupportedNetworkError where there is no kernel of single items: passes that are random, or that mix the
     items of a batch. Raises NonFiniteError.
@@ -23,31 +23,66 @@ def verified(network: Network, x: Tensor, dtype: torch.dtype) -> Plan:
     outputs = _check_outputs(network, x, dtype)
     # Different weights for different outputs: what is right for their plain sum alone would not do.
     weights = torch.linspace(1.0, 0.5, outputs.shape[1], dtype=dtype, device=x.device)
-    expected = [network.gradients(x[k : k + 1], weights) for k in range(2)]
+    samples = [_Sample(x, weights, _gradients(network, x, weights))]
+    disturbed = _disturbed(x)
     try:
-        return _agreeing(network, x, weights, expected, dtype)
+        expected = _gradients(network, disturbed, weights)
+        if bool(torch.isfinite(network.outputs(disturbed)).all()):
+            samples.append(_Sample(disturbed, weights, expected))
+    except (RuntimeError, IndexError, ValueError, UnsupportedNetworkError):
+        pass  # not every network takes every number
+    try:
+        return _agreeing(network, samples, dtype)
     except ChangingPassError:
         return per_example_plan(network, "the forward pass depends on the data")
+    except RuntimeError as error:
+        # Recomputed activations, for one, do not expect that a pass is watched.
+        return per_example_plan(network, f"the pass cannot be watched: {str(error).splitlines()[0][:100]}")
 
 
-def _agreeing(
-    network: Network, x: Tensor, weights: Tensor, expected: list[dict[str, Tensor]], dtype: torch.dtype
-) -> Plan:
-    plan = make_plan(network, x[:3])
-    wrong = _wrong(network, plan, x, weights, expected, dtype)
+@dataclass(frozen=True)
+class _Sample:
+    """Items and what autograd says of the first two of them."""
+
+    x: Tensor
+    weights: Tensor
+    expected: list[dict[str, Tensor]]
+
+
+def _gradients(network: Network, x: Tensor, weights: Tensor) -> list[dict[str, Tensor]]:
+    return [network.gradients(x[k : k + 1], weights) for k in range(2)]
+
+
+def _disturbed(x: Tensor) -> Tensor:
+    """Items that differ everywhere: the first items of a pool may be blank, or alike, and show nothing."""
+    generator = torch.Generator().manual_seed(0)
+    if x.is_floating_point():
+        spread = float(x.double().std()) if x.numel() > 1 else 0.0
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        return x + (noise * (spread or 1.0)).to(x)
+    # Other tokens than those that were seen may not exist.
+    seen = x.flatten()
+    return seen[torch.randint(len(seen), x.shape, generator=generator).to(x.device)]
+
+
+def _agreeing(network: Network, samples: list[_Sample], dtype: torch.dtype) -> Plan:
+    x = samples[-1].x[:3]
+    plan = make_plan(network, x)
+    wrong = _wrong(network, plan, samples, dtype)
     if wrong:
         # Merged axes may hold the items innermost.
-        plan = make_plan(network, x[:3], turned=frozenset(wrong))
-        wrong = _wrong(network, plan, x, weights, expected, dtype)
+        plan = make_plan(network, x, turned=frozenset(wrong))
+        wrong = _wrong(network, plan, samples, dtype)
+    expected = [gradients for sample in samples for gradients in sample.expected]
     hidden = [name for name in plan.unused if any(bool(gradients[name].any()) for gradients in expected)]
     if wrong or hidden:
         reasons = dict.fromkeys(wrong, "its rule disagrees with autograd")
         reasons |= dict.fromkeys(hidden, "used where no function shows it")
-        plan = make_plan(network, x[:3], refused=reasons)
-        if left := _wrong(network, plan, x, weights, expected, dtype):
+        plan = make_plan(network, x, refused=reasons)
+        if left := _wrong(network, plan, samples, dtype):
             raise UnsupportedNetworkError(f"the kernel of {left[0]!r} disagrees with autograd")
     if plan.per_example:
-        plan.loop = not _vmap_agrees(network, plan, x, weights, expected, dtype)
+        plan.loop = not _vmap_agrees(network, plan, samples[0], dtype)
     return plan
 
 
@@ -66,25 +101,25 @@ def _check_outputs(network: Network, x: Tensor, dtype: torch.dtype) -> Tensor:
     return outputs
 
 
-def _wrong(
-    network: Network, plan: Plan, x: Tensor, weights: Tensor, expected: list[dict[str, Tensor]], dtype: torch.dtype
-) -> list[str]:
+def _wrong(network: Network, plan: Plan, samples: list[_Sample], dtype: torch.dtype) -> list[str]:
     """Parameters whose kernel over two items is not autograd's."""
     from ntk.linearize import capture
 
-    totals = [sum(float(g.double().square().sum()) for g in gradients.values()) for gradients in expected]
-    if not all(math.isfinite(total) for total in totals):
-        raise NonFiniteError("the network's outputs or their gradients are not finite")
     bounds = (1e-9, 1e-7) if dtype == torch.float64 else (1e-5, 2e-2)
-    products = Products("float64", x.device)
-    found = capture(network, replace(plan, per_example={}), x, weights)
-    wrong: list[str] = []
-    for part, parts in zip(plan.parts, found, strict=False):
-        kernel = torch.zeros((len(x), len(x)), dtype=torch.float64, device=x.device)
-        part.form.add(kernel, parts, parts, whole(len(x), len(x)), products)
-        if not _close(kernel, part, expected, max(totals), bounds):
-            wrong += part.parameters
-    return wrong
+    wrong: set[str] = set()
+    for sample in samples:
+        x, expected = sample.x, sample.expected
+        totals = [sum(float(g.double().square().sum()) for g in gradients.values()) for gradients in expected]
+        if not all(math.isfinite(total) for total in totals):
+            raise NonFiniteError("the network's outputs or their gradients are not finite")
+        products = Products("float64", x.device)
+        found = capture(network, replace(plan, per_example={}), x, sample.weights)
+        for part, parts in zip(plan.parts, found, strict=False):
+            kernel = torch.zeros((len(x), len(x)), dtype=torch.float64, device=x.device)
+            part.form.add(kernel, parts, parts, whole(len(x), len(x)), products)
+            if not _close(kernel, part, expected, max(totals), bounds):
+                wrong.update(part.parameters)
+    return sorted(wrong)
 
 
 def _close(
@@ -100,17 +135,15 @@ def _close(
     return True
 
 
-def _vmap_agrees(
-    network: Network, plan: Plan, x: Tensor, weights: Tensor, expected: list[dict[str, Tensor]], dtype: torch.dtype
-) -> bool:
+def _vmap_agrees(network: Network, plan: Plan, sample: _Sample, dtype: torch.dtype) -> bool:
     names = list(plan.per_example)
     # A scripted module keeps the stand-ins that vmap puts in its parameters' place.
     if any(isinstance(module, torch.jit.ScriptModule) for module in network.module.modules()):
         return False
     try:
-        rows = network.per_example(names, x[:2], weights, loop=False)
+        rows = network.per_example(names, sample.x[:2], sample.weights, loop=False)
     except Exception:  # whatever a module does that vmap cannot follow, one by one it can be done
         return False
-    right = torch.stack([torch.cat([gradients[name].flatten() for name in names]) for gradients in expected])
+    right = torch.stack([torch.cat([gradients[name].flatten() for name in names]) for gradients in sample.expected])
     bound = 1e-8 if dtype == torch.float64 else 1e-3
     return bool((rows - right).norm() <= bound * right.norm())

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from tests import factories
 
@@ -303,6 +304,14 @@ PER_EXAMPLE: dict[str, tuple[Build, tuple[int, ...]]] = {
         (4,),
     ),
     "transposed view": (lambda: Lambda(lambda self, x: x @ self.w.t(), w=parameter(3, 4)), (4,)),
+    "recomputed": (
+        lambda: Lambda(
+            lambda self, x: self.b(checkpoint(lambda y: self.a(y).tanh(), x, use_reentrant=False)),
+            a=nn.Linear(4, 4),
+            b=nn.Linear(4, 3),
+        ),
+        (4,),
+    ),
     "scripted": (
         lambda: nn.Sequential(torch.jit.script(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3)),
         (4,),

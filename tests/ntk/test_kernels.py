@@ -89,7 +89,7 @@ def test_what_has_no_rule_is_exact_too(name: str, device: torch.device) -> None:
     coverage = engine.coverage(x)
     assert coverage.per_example
     assert all(coverage.per_example.values())
-    assert coverage.looped == (name in {"depends on the data", "own function", "scripted"})
+    assert coverage.looped == (name in {"depends on the data", "own function", "recomputed", "scripted"})
 
 
 def test_a_pass_that_changes_late() -> None:
@@ -97,22 +97,46 @@ def test_a_pass_that_changes_late() -> None:
     torch.manual_seed(0)
 
     def forward(self: Any, x: Tensor) -> Tensor:
-        first = x[:, :1] > 0
+        first = x[:, :1] > -50
         scores: Tensor = self.b(x if bool(first.all()) else torch.where(first, x, self.a(x)))
         return scores
 
     module = Lambda(forward, a=nn.Linear(4, 4), b=nn.Linear(4, 3)).double()
     x = torch.randn(9, 4, dtype=torch.float64)
-    x[:, 0] = torch.tensor([1.0] * 7 + [-1.0] * 2)
+    x[:, 0] = torch.tensor([1.0] * 7 + [-1000.0] * 2)
     expected = oracles.gram(module, x)
-    assert relative_error(KernelEngine(module, dtype=torch.float64).gram(x), expected) < 1e-10
+    for square in (False, True):
+        engine = KernelEngine(module, dtype=torch.float64)
+        assert engine.coverage(x[:7]).per_example == {}
+        assert relative_error(engine.gram(x) if square else engine.cross(x, x), expected) < 1e-10
+        assert engine.coverage(x).looped
     ranges = tile_plan(9, 4)
     engine = KernelEngine(module, dtype=torch.float64)
-    assert engine.coverage(x).per_example == {}
+    assert engine.coverage(x[:7]).per_example == {}
     panels = list(engine.panels(x, ranges, skip={4}))
     assert [start for start, _, _ in panels] == [0, 8]
     for start, stop, panel in panels:
         assert torch.allclose(panel, expected[start:stop, :stop], rtol=1e-10)
+
+
+def test_blank_first_items_hide_nothing(device: torch.device) -> None:
+    """On blank items a wrong guess of where the items are would look right."""
+    module, x = built(*BY_RULE["items innermost"])
+    x[:6] = 0
+    engine = KernelEngine(module, dtype=torch.float64, device=device)
+    assert relative_error(engine.gram(x), oracles.gram(module, x)) < 1e-10
+    first = KernelEngine(module, dtype=torch.float64, device=device)
+    first.gram(x[:6])
+    assert relative_error(first.gram(x), oracles.gram(module, x)) < 1e-10
+
+
+def test_a_pass_that_overwrites_its_input(device: torch.device) -> None:
+    module = Lambda(lambda self, x: self.head(x.mul_(2)), head=nn.Linear(4, 3)).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    kept = x.clone()
+    gram = KernelEngine(module, dtype=torch.float64, device=device).gram(x)
+    assert torch.equal(x, kept)
+    assert relative_error(gram, 4 * kept @ kept.mT + 1) < 1e-10
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -222,6 +246,12 @@ def dropping(self: Any, x: Tensor) -> Tensor:
     return scores
 
 
+def hooked() -> nn.Module:
+    module: nn.Module = nn.utils.spectral_norm(nn.Linear(4, 3))
+    module(torch.zeros(2, 4))
+    return module
+
+
 def mixing(self: Any, x: Tensor) -> Tensor:
     out: Tensor = self.layer(x).square()
     return out * out.mean(dim=0)
@@ -235,10 +265,11 @@ def mixing(self: Any, x: Tensor) -> Tensor:
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False, track_running_stats=False)), "mixes"),
         (Lambda(dropping, layer=nn.Linear(4, 64), last=nn.Linear(64, 4)), "random"),
         (Lambda(mixing, layer=nn.Linear(4, 4)), "mixes"),
+        (hooked(), "cannot be copied"),
         (nn.Conv1d(4, 3, 1), "class scores"),
         (Lambda(lambda self, x: (self.layer(x), x), layer=nn.Linear(4, 3)), "wrap it"),
     ],
-    ids=["no parameters", "lazy", "batch statistics", "random", "mixing", "no class scores", "two outputs"],
+    ids=["no parameters", "lazy", "batch statistics", "random", "mixing", "hooks", "no class scores", "two outputs"],
 )
 def test_what_has_no_kernel_is_refused(module: nn.Module, words: str) -> None:
     x = torch.randn(3, 4, 5) if isinstance(module, nn.Conv1d) else torch.randn(3, 4)
