@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,35 +42,28 @@ def _per_example(network: nn.Module, x: Tensor, chunk: int) -> Callable[[Tensor]
     return lambda items: found(parameters, items)
 
 
-def torch_func(network: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    """torch.func: per-example gradients as rows, one product; tiles of rows where they do not fit."""
+def torch_func(network: nn.Module, x: Tensor, *, joined: bool) -> Callable[[], Tensor]:
+    """torch.func: per-example gradients, `joined` to rows for one product or contracted parameter by parameter.
+
+    In tiles where the gradients of all items do not fit.
+    """
     gradients = _per_example(network, x, 16)
     tile = 128 if sum(p.numel() for p in network.parameters()) > 10**6 else len(x)
 
-    def rows(start: int) -> Tensor:
-        found = gradients(x[start : start + tile])
-        return torch.cat([each.flatten(1) for each in found.values()], dim=1)
+    def rows(start: int) -> list[Tensor]:
+        found = [each.flatten(1) for each in gradients(x[start : start + tile]).values()]
+        return [torch.cat(found, dim=1)] if joined else found
 
     def gram() -> Tensor:
         out = torch.empty(len(x), len(x))
         for i in range(0, len(x), tile):
             mine = rows(i)
             for j in range(0, i + 1, tile):
-                block = mine @ (mine if i == j else rows(j)).mT
+                its = mine if i == j else rows(j)
+                block = torch.stack([a @ b.mT for a, b in zip(mine, its, strict=True)]).sum(dim=0)
                 out[i : i + tile, j : j + tile] = block
                 out[j : j + tile, i : i + tile] = block.mT
         return out
-
-    return gram
-
-
-def torch_func_layers(network: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    """torch.func: per-example gradients contracted parameter by parameter."""
-    gradients = _per_example(network, x, 16)
-
-    def gram() -> Tensor:
-        found = gradients(x)
-        return torch.stack([each.flatten(1) @ each.flatten(1).mT for each in found.values()]).sum(dim=0)
 
     return gram
 
@@ -160,9 +154,9 @@ def make(name: str, network: nn.Module, x: Tensor, memory: int) -> Callable[[], 
         return lookahead(network, x, variant or "float32", memory)
     if family == "neural-tangents":
         return neural_tangents(network, x, int(variant or 3))
-    plain = {
-        "torch.func": torch_func,
-        "torch.func-layers": torch_func_layers,
+    plain: dict[str, Callable[[nn.Module, Tensor], Callable[[], Tensor]]] = {
+        "torch.func": partial(torch_func, joined=True),
+        "torch.func-layers": partial(torch_func, joined=False),
         "bmdal_reg": bmdal,
         "asdl": asdl,
         "backpack": backpack,

@@ -24,6 +24,10 @@ Scalar = Literal["pntk", "single_logit"]
 FLOAT64_UP_TO = 1 << 20
 
 
+# Shares of the memory: for the features of all items, or else for those of a tile.
+_ALL, _TILE = 0.7, 0.25
+
+
 class KernelEngine(Kernel):
     """The tangent kernel of one network, exact. Inputs may be larger than memory: tiles are read as needed."""
 
@@ -83,10 +87,10 @@ class KernelEngine(Kernel):
 
     def _cross(self, x: Items, z: Items, on_tile: Tick) -> Tensor:
         out = torch.empty((len(x), len(z)), dtype=torch.float64, device=self._device)
-        columns_of = self._cached(z, on_tile)
-        for start, stop in self.tiles(x):
+        columns_of = self._cached(z, on_tile, _TILE)
+        for start, stop in self.tiles(x, _TILE):
             rows = self.features(x[start:stop], on_tile)
-            for column, column_stop in self.tiles(z):
+            for column, column_stop in self.tiles(z, _TILE):
                 block = self._block(rows, columns_of(column, column_stop), stop - start, column_stop - column)
                 out[start:stop, column:column_stop] = block
                 on_tile()
@@ -170,7 +174,8 @@ class KernelEngine(Kernel):
         return self._linearization.plan(few)
 
     def _in(self, precision: Precision) -> Products:
-        return Products(precision, self._device, entries=max(1 << 16, self._memory // 32))
+        width = 8 if precision == "float64" else 4
+        return Products(precision, self._device, entries=max(1 << 16, self._memory // (16 * width)))
 
     def _multiply(self, total: Tensor, rows: Features, columns: Features, blocks: Blocks) -> None:
         if self._products is None:
@@ -198,34 +203,36 @@ class KernelEngine(Kernel):
         self._multiply(total, rows, rows, lower(n))
         return _finite(mirror(total))
 
-    def _cached(self, x: Items, on_batch: Tick) -> Callable[[int, int], Features]:
-        """Features of tiles of x. The first that fit half of the memory are kept, others captured again."""
+    def _cached(self, x: Items, on_batch: Tick, share: float = _ALL) -> Callable[[int, int], Features]:
+        """Features of tiles of x. All are kept where they fit, else the first of them; others are captured again."""
         kept: dict[tuple[int, int], Features] = {}
+        most = self._memory * (share if self._rows_per_tile(x, share) >= len(x) else _TILE)
 
         def features(start: int, stop: int) -> Features:
             if (start, stop) in kept:
                 return kept[start, stop]
             found = self.features(x[start:stop], on_batch)
-            if sum(tile.nbytes for tile in kept.values()) + found.nbytes <= self._memory // 2:
+            if sum(tile.nbytes for tile in kept.values()) + found.nbytes <= most:
                 kept[start, stop] = found
             return found
 
         return features
 
-    def tiles(self, x: Items) -> Ranges:
-        """Ranges of items of which two at a time fit in the memory."""
-        return tile_plan(len(x), self._rows_per_tile(x)) if len(x) else []
+    def tiles(self, x: Items, share: float = _ALL) -> Ranges:
+        """Ranges of items: all at once where that takes at most this share of the memory, else as tiles of a pair."""
+        return tile_plan(len(x), self._rows_per_tile(x, share)) if len(x) else []
 
-    def _rows_per_tile(self, x: Items) -> int:
-        """All items where half of the memory holds them; else as many as leave room for a second tile."""
+    def _rows_per_tile(self, x: Items, share: float = _ALL) -> int:
+        """All items where they fit; else so many that two tiles, and one that is kept, leave room for temporaries."""
         if len(x) == 0:
             return 1
         if self._bytes_per_item == 0:
             self._plan(x)
             few = self.features(x[:2])
             self._bytes_per_item = max(1, few.nbytes // min(2, len(x)))
-        fitting = self._memory // (2 * self._bytes_per_item)
-        return max(1, len(x) if len(x) <= fitting else fitting // 2)
+        if len(x) * self._bytes_per_item <= self._memory * share:
+            return len(x)
+        return max(1, int(self._memory * _TILE) // self._bytes_per_item)
 
 
 def _within(ranges: Ranges, start: int, step: int) -> Ranges:

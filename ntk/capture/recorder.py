@@ -50,7 +50,7 @@ class Recorder(TorchFunctionMode):
         if handler is not None:
             try:
                 answer = handler(self, *args, **kwargs)
-            except DeclinedError:
+            except (DeclinedError, TypeError):  # also calls with arguments that the rule does not know
                 del self.uses[before[0] :]
                 self._calls = before[1]
             else:

@@ -56,3 +56,4 @@ class RowsForm(Form):
             its = mine if same else next(others).to(products.dtype)
             for rows, columns in blocks:
                 total[rows, columns] += products.inner(mine[rows], its[columns])
+            del piece, mine, its  # before the next piece is made: there is to be one at a time
