@@ -69,18 +69,19 @@ def _agreeing(network: Network, samples: list[_Sample], dtype: torch.dtype) -> P
     x = samples[-1].x[:3]
     plan = make_plan(network, x)
     wrong = _wrong(network, plan, samples, dtype)
+    # Merged axes may hold the items innermost.
+    turned = frozenset(wrong)
     if wrong:
-        # Merged axes may hold the items innermost.
-        plan = make_plan(network, x, turned=frozenset(wrong))
+        plan = make_plan(network, x, turned=turned)
         wrong = _wrong(network, plan, samples, dtype)
     expected = [gradients for sample in samples for gradients in sample.expected]
     hidden = [name for name in plan.unused if any(bool(gradients[name].any()) for gradients in expected)]
     if wrong or hidden:
         reasons = dict.fromkeys(wrong, "its rule disagrees with autograd")
         reasons |= dict.fromkeys(hidden, "used where no function shows it")
-        plan = make_plan(network, x, refused=reasons)
-        if left := _wrong(network, plan, samples, dtype):
-            raise UnsupportedNetworkError(f"the kernel of {left[0]!r} disagrees with autograd")
+        plan = make_plan(network, x, turned=turned, refused=reasons)
+        if _wrong(network, plan, samples, dtype):
+            return per_example_plan(network, "rules disagree with autograd")
     if plan.per_example:
         plan.loop = not _vmap_agrees(network, plan, samples[0], dtype)
     return plan

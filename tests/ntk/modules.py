@@ -304,6 +304,16 @@ PER_EXAMPLE: dict[str, tuple[Build, tuple[int, ...]]] = {
         (4,),
     ),
     "transposed view": (lambda: Lambda(lambda self, x: x @ self.w.t(), w=parameter(3, 4)), (4,)),
+    "items innermost, and a wrong rule": (
+        lambda: Lambda(
+            lambda self, x: (
+                self.inner(x[..., :4]) * self.table(x[..., 4].abs().long().clamp(max=6)).mean(dim=(1, 2))[:, None]
+            ),
+            inner=items_innermost(),
+            table=nn.Embedding(7, 4, scale_grad_by_freq=True),  # autograd scales what the rule does not
+        ),
+        (3, 5),
+    ),
     "recomputed": (
         lambda: Lambda(
             lambda self, x: self.b(checkpoint(lambda y: self.a(y).tanh(), x, use_reentrant=False)),
