@@ -48,7 +48,8 @@ def torch_func(network: nn.Module, x: Tensor, *, joined: bool) -> Callable[[], T
     In tiles where the gradients of all items do not fit.
     """
     gradients = _per_example(network, x, 16)
-    tile = 128 if sum(p.numel() for p in network.parameters()) > 10**6 else len(x)
+    large = sum(p.numel() for p in network.parameters()) > 10**6
+    tile = len(x) if not large else 128 if joined else 64
 
     def rows(start: int) -> list[Tensor]:
         found = [each.flatten(1) for each in gradients(x[start : start + tile]).values()]

@@ -63,7 +63,13 @@ def test_modules_of_the_current_folder_are_not_taken_for_ours(place: Path) -> No
 def test_a_signal_during_the_start_stops_everything(place: Path, number: signal.Signals) -> None:
     log = place / "output"
     with log.open("w") as output:
-        up = subprocess.Popen([*COMMAND, "up", "--port", "0"], cwd=place, env=environment(), stdout=output)
+        up = subprocess.Popen(
+            [*COMMAND, "up", "--port", "0"],
+            cwd=place,
+            env=environment(),
+            stdout=output,
+            preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup would have it ignored
+        )
     assert wait_until(lambda: "postgres ready" in log.read_text(), 60)
     children = [int(pid) for pid in Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()]
     assert children

@@ -12,7 +12,8 @@ from ntk.kernel import tile_plan
 from ntk.kernels import KernelEngine
 from ntk.products import Products, lower, mirror
 from tests import factories, oracles
-from tests.ntk.modules import BY_RULE, PER_EXAMPLE, TOKENS, Lambda
+from tests.ntk.modules import BY_RULE, Lambda
+from tests.ntk.unruly import PER_EXAMPLE, TOKENS
 
 Tensor = torch.Tensor
 ITEMS = 11
