@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 
+import torch
 from redis.exceptions import RedisError
 
-from ntk.errors import NTKError
+from ntk.errors import NTKError, UnsupportedNetworkError
 from store import jobs, states
 from store.errors import StoreError
 from store.tables import Job, Json
@@ -52,10 +53,10 @@ def run_in(context: Context, job_id: str) -> None:
     except JobError as error:
         _fail(context, job, error.code, str(error))
     except NTKError as error:
-        _fail(context, job, "numerical_failure", str(error))
+        _fail(context, job, _code(error), str(error))
     except StoreError as error:
         _fail(context, job, "storage_failure", str(error))
-    except MemoryError:
+    except (MemoryError, torch.OutOfMemoryError):
         _fail(context, job, "out_of_memory", "the worker ran out of memory: ask for a smaller window")
     except Exception as error:
         # The last stop before the queue: it would only log what the job's record should say.
@@ -63,6 +64,10 @@ def run_in(context: Context, job_id: str) -> None:
         _fail(context, job, "internal_error", f"{type(error).__name__} in the worker; its log has the rest")
     finally:
         _signal(context, job)
+
+
+def _code(error: NTKError) -> str:
+    return "unsupported_network" if isinstance(error, UnsupportedNetworkError) else "numerical_failure"
 
 
 def _end(context: Context, job: Job, status: str, *, result: Json | None = None) -> None:

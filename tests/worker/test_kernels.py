@@ -17,6 +17,7 @@ from tests.ntk.modules import Lambda
 from tests.ntk.test_kernels import relative_error
 from tests.worker.conftest import run_queued
 from tests.worker.model import Reference
+from worker import kernels
 from worker.context import Context
 from worker.networks import build
 
@@ -106,6 +107,20 @@ def test_a_prepared_state_dict_of_torch_save_and_its_coverage(api: Api, worker: 
     }
     again = api.checkpoint(weights(module.double(), torch.float64), options={"hidden": [8]})
     assert again.status_code == 202
+
+
+def test_a_network_without_such_a_kernel_fails_its_job_with_the_reason(
+    api: Api, worker: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.project(kernel={"kind": "last_layer"})
+    api.upload(npz(x=vectors(20)))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    monkeypatch.setattr(kernels, "open_network", lambda *_: nn.Sequential(module, nn.Tanh()))
+    answer = api.checkpoint(weights(module), options={"hidden": []})
+    run_queued(worker)
+    job = api.get(answer.headers["location"]).json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "unsupported_network")
+    assert "does not end in a linear layer" in job["error"]["detail"]
 
 
 ARCHITECTURES: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
