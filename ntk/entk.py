@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from ntk.errors import TooLargeError
-from ntk.kernel import in_batches, moved, nothing
+from ntk.kernel import in_batches, moved
 from ntk.linalg import jittered_cholesky
 from ntk.linearize import Features, Linearization
-from ntk.products import Precision, Products, lower, mirror
+from ntk.products import Precision, Products, lower, mirror, whole
 
 Tensor = torch.Tensor
 
@@ -57,8 +57,8 @@ class FullKernel:
         for c, rows in enumerate(tiles):
             for d, columns in enumerate(tiles[: c + 1]):
                 block = torch.zeros((len(x), len(x)), dtype=torch.float64, device=self._device)
-                rows.add(block, columns, lower(len(x)) if c == d else [(slice(0, len(x)), slice(0, len(x)))],
-                         self._products)  # fmt: skip
+                blocks = lower(len(x)) if c == d else whole(len(x), len(x))
+                rows.add(block, columns, blocks, self._products)
                 if c == d:
                     mirror(block)
                 gram[c::classes, d::classes] = block
@@ -68,7 +68,7 @@ class FullKernel:
     def _of_output(self, x: Tensor, c: int, classes: int) -> Features:
         weights = torch.zeros(classes, dtype=self._dtype, device=self._device)
         weights[c] = 1
-        return self._linearization.features(x, weights, nothing)
+        return self._linearization.features(x, weights)
 
 
 def coordinates(items: Tensor, classes: int) -> Tensor:

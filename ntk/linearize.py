@@ -122,7 +122,8 @@ def capture(network: Network, plan: Plan, x: Tensor, weights: Tensor) -> list[Pa
         if call in plan.calls:
             output.register_hook(partial(collected.consume, call))
 
-    outputs, collected.uses = network.record(x, on_output)
+    outputs, recorder = network.watch(x, on_output)
+    collected.uses = recorder.uses
     if [use.parameter for use in collected.uses] != [use.parameter for use in plan.uses]:
         raise ChangingPassError("the forward pass uses parameters in another order than it did before")
     if outputs.requires_grad:

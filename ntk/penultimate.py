@@ -41,8 +41,8 @@ class Penultimate:
         return torch.cat(parts), classes, bias
 
     def _batch(self, x: Tensor) -> tuple[Tensor, int, bool]:
-        uses, _ = self._network.watch(x)
-        outputs = self._network.outputs(x)
+        outputs, recorder = self._network.watch(x)
+        outputs, uses = outputs.detach(), recorder.uses
         last = [use for use in uses if use.kind == OuterUse() and use.shape == tuple(outputs.shape)]
         if last and last[-1].saved is not None:
             h = last[-1].saved

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,14 @@ def names(items: int, prefix: str = "item-") -> list[str]:
 
 def weights(module: nn.Module, dtype: torch.dtype = torch.float32) -> bytes:
     return save({key: tensor.to(dtype).contiguous() for key, tensor in module.state_dict().items()})
+
+
+def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return buffer.getvalue()
 
 
 def torch_save(content: Any) -> bytes:

@@ -11,7 +11,6 @@ from torch.func import functional_call, grad, vmap
 from ntk.capture.composite import COMPOSITE
 from ntk.capture.recorder import Recorder
 from ntk.capture.rules import RULES
-from ntk.capture.uses import Use
 from ntk.errors import UnsupportedNetworkError
 
 Tensor = torch.Tensor
@@ -61,19 +60,15 @@ class Network:
         with torch.no_grad():
             return self(x)
 
-    def watch(self, x: Tensor) -> tuple[list[Use], dict[str, str]]:
-        """(uses of parameters, those that escaped and the function that took them) in a pass over x."""
-        recorder = Recorder(self._names, HANDLERS)
-        with recorder, torch.enable_grad():
-            self(x)
-        return recorder.uses, recorder.escaped
+    def watch(self, x: Tensor, on_output: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, Recorder]:
+        """(outputs with a graph from the first use on, what was recorded) of a pass over x.
 
-    def record(self, x: Tensor, on_output: Callable[[int, Tensor], None]) -> tuple[Tensor, list[Use]]:
-        """(outputs with a graph from the first use on, uses) of a pass over x; `on_output` sees each used output."""
+        `on_output` sees every output that a parameter took part in.
+        """
         recorder = Recorder(self._names, HANDLERS, on_output)
         with recorder, torch.enable_grad():
             outputs = self(x)
-        return outputs, recorder.uses
+        return outputs, recorder
 
     def gradients(self, item: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """∇ of weights·f of one item (1, ...) by parameter, by autograd: the plain way."""

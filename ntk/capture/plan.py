@@ -41,9 +41,10 @@ def make_plan(
     `turned`: parameters whose items are innermost on merged axes; `refused`: parameters known to need differentiation
     per example, and why.
     """
-    two, escaped = network.watch(x[:2])
-    three, escaped_too = network.watch(x)
-    reasons = {name: f"taken by {function}" for name, function in (escaped | escaped_too).items()} | (refused or {})
+    small_pass, large_pass = (network.watch(x[:items])[1] for items in (2, 3))
+    two, three = small_pass.uses, large_pass.uses
+    escaped = small_pass.escaped | large_pass.escaped
+    reasons = {name: f"taken by {function}" for name, function in escaped.items()} | (refused or {})
     if [(use.parameter, type(use.kind)) for use in two] != [(use.parameter, type(use.kind)) for use in three]:
         reasons = dict.fromkeys(network.parameters, "the forward pass depends on the data")
     placed: dict[int, Placed] = {}

@@ -20,6 +20,12 @@ TYPICAL_ITEMS = 512
 ELEMENTWISE = 100
 
 
+def pieces(rows: Tensor, entries: int) -> Iterator[Tensor]:
+    """Rows (N, q) that are there already, some columns at a time."""
+    for start in range(0, rows.shape[1], entries):
+        yield rows[:, start : start + entries]
+
+
 class Form(ABC):
     """How one parameter enters the kernel."""
 

@@ -13,8 +13,8 @@ from itertools import product
 import torch
 from torch.nn import functional
 
-from ntk.forms.base import ELEMENTWISE, TYPICAL_ITEMS, Form, Parts, RowsForm
-from ntk.forms.outer import by_position, few
+from ntk.forms.base import ELEMENTWISE, TYPICAL_ITEMS, Form, Parts, RowsForm, pieces
+from ntk.forms.outer import add_pairs, by_position, few
 from ntk.products import Blocks, Products
 
 Tensor = torch.Tensor
@@ -83,11 +83,7 @@ class ConvolutionRows(RowsForm):
 
     def rows(self, parts: Parts, entries: int) -> Iterator[Tensor]:
         """Weight gradients, some output channels at a time."""
-        if len(parts) == 1:
-            for start in range(0, self._size, entries):
-                yield parts[0][:, start : start + entries]
-            return
-        yield from convolution_rows(self._shape, parts, entries)
+        return pieces(parts[0], entries) if len(parts) == 1 else convolution_rows(self._shape, parts, entries)
 
 
 class ConvolutionPairs(Form):
@@ -102,27 +98,21 @@ class ConvolutionPairs(Form):
 
     def add(self, total: Tensor, left: Parts, right: Parts, blocks: Blocks, products: Products) -> None:
         """Group by group, block by block, a few rows at a time."""
-        a, g = self._unfolded(left)
-        b, h = (a, g) if left is right else self._unfolded(right)
-        positions = self._shape.positions
-        for group, (rows, columns) in product(range(self._shape.geometry.groups), blocks):
-            bs, hs = by_position(b[columns, group], products), by_position(h[columns, group], products)
-            others = columns.stop - columns.start
-            for some in few(rows, others * positions**2):
-                pairs = products.inner(by_position(a[some, group], products), bs)
-                pairs.mul_(products.inner(by_position(g[some, group], products), hs))
-                total[some, columns] += pairs.view(positions, -1, positions, others).sum(dim=(0, 2))
+        mine = self._unfolded(left)
+        its = mine if left is right else self._unfolded(right)
+        for (g, a), (h, b) in zip(mine, its, strict=True):
+            add_pairs(total, (g, a), (h, b), blocks, products)
 
     def rows(self, parts: Parts, entries: int) -> Iterator[Tensor]:
         """Weight gradients, some output channels at a time."""
         return convolution_rows(self._shape, parts, entries)
 
-    def _unfolded(self, parts: Parts) -> tuple[Tensor, Tensor]:
-        """Patches (N, groups, T, patch) and gradients (N, groups, T, P/groups)."""
+    def _unfolded(self, parts: Parts) -> list[Parts]:
+        """Gradients (N, T, P/groups) and patches (N, T, patch) of each group."""
         groups = self._shape.geometry.groups
         a = patches(self._shape, parts[0])
         g = parts[1].unflatten(2, (groups, -1)).flatten(4).permute(0, 2, 1, 4, 3).flatten(2, 3)
-        return a, g
+        return [(g[:, group], a[:, group]) for group in range(groups)]
 
 
 class ConvolutionShifted(Form):

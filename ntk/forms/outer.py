@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-from ntk.forms.base import ELEMENTWISE, TYPICAL_ITEMS, Form, Parts, RowsForm
+from ntk.forms.base import ELEMENTWISE, TYPICAL_ITEMS, Form, Parts, RowsForm, pieces
 from ntk.products import Blocks, Products
 
 Tensor = torch.Tensor
@@ -59,11 +59,7 @@ class SummedOuter(RowsForm):
 
     def rows(self, parts: Parts, entries: int) -> Iterator[Tensor]:
         """Σ_t g_t a_tᵀ, some outputs at a time."""
-        if len(parts) == 2:
-            yield from _outer_rows(parts[0], parts[1], entries)
-            return
-        for start in range(0, self._size, entries):
-            yield parts[0][:, start : start + entries]
+        return pieces(parts[0], entries) if len(parts) == 1 else _outer_rows(parts[0], parts[1], entries)
 
 
 class Pairs(Form):
@@ -76,19 +72,24 @@ class Pairs(Form):
 
     def add(self, total: Tensor, left: Parts, right: Parts, blocks: Blocks, products: Products) -> None:
         """Block by block, a few rows at a time."""
-        (g, a), (h, b) = left, right
-        positions = g.shape[1]
-        for rows, columns in blocks:
-            hs, bs = (by_position(part[columns], products) for part in (h, b))
-            others = columns.stop - columns.start
-            for some in few(rows, others * positions**2):
-                pairs = products.inner(by_position(a[some], products), bs)
-                pairs.mul_(products.inner(by_position(g[some], products), hs))
-                total[some, columns] += pairs.view(positions, -1, positions, others).sum(dim=(0, 2))
+        add_pairs(total, left, right, blocks, products)
 
     def rows(self, parts: Parts, entries: int) -> Iterator[Tensor]:
         """Σ_t g_t a_tᵀ, some outputs at a time."""
         return _outer_rows(parts[0], parts[1], entries)
+
+
+def add_pairs(total: Tensor, left: Parts, right: Parts, blocks: Blocks, products: Products) -> None:
+    """Add Σ_{t,t'} (a_t·a'_t')(g_t·g'_t') of gradients (N, T, p) and inputs (N, T, d) to these blocks of `total`."""
+    (g, a), (h, b) = left, right
+    positions = g.shape[1]
+    for rows, columns in blocks:
+        hs, bs = (by_position(part[columns], products) for part in (h, b))
+        others = columns.stop - columns.start
+        for some in few(rows, others * positions**2):
+            pairs = products.inner(by_position(a[some], products), bs)
+            pairs.mul_(products.inner(by_position(g[some], products), hs))
+            total[some, columns] += pairs.view(positions, -1, positions, others).sum(dim=(0, 2))
 
 
 def by_position(part: Tensor, products: Products) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ntk.forms.base import Parts, RowsForm
+from ntk.forms.base import Parts, RowsForm, pieces
 
 Tensor = torch.Tensor
 
@@ -20,5 +20,4 @@ class Vector(RowsForm):
     def rows(self, parts: Parts, entries: int) -> Iterator[Tensor]:
         """The rows themselves."""
         (gradients,) = parts
-        for start in range(0, gradients.shape[1], entries):
-            yield gradients[:, start : start + entries]
+        return pieces(gradients, entries)

@@ -1,6 +1,5 @@
 """Bad uploads: each a precise problem, and nothing changed."""
 
-import io
 import json
 import struct
 import zipfile
@@ -15,19 +14,11 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests import factories
-from tests.api import Api, assert_problem, names, npy, npz, torch_save, vectors, weights
+from tests.api import Api, archive, assert_problem, names, npy, npz, torch_save, vectors, weights
 
 
 def object_array() -> bytes:
     return npy(np.array([{"a": 1}, None], dtype=object), pickled=True)
-
-
-def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as made:
-        for name, data in members.items():
-            made.writestr(name, data)
-    return buffer.getvalue()
 
 
 def lying_npy(shape: str, data: bytes = b"\0" * 64, descr: str = "<f4") -> bytes:

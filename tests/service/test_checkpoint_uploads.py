@@ -12,7 +12,7 @@ from torch import nn
 
 from service.uploads import torch_archives
 from tests import factories
-from tests.api import Api, assert_problem, npy, torch_save, weights
+from tests.api import Api, archive, assert_problem, npy, torch_save, weights
 from worker.networks import build
 
 MODULE = factories.mlp(6, [16, 8], 3)
@@ -111,14 +111,6 @@ def test_a_state_dict_of_torch_save_is_told_by_its_content(name: str, api: Api) 
         data={"manifest": '{"architecture": "mlp", "options": {"hidden": [16, 8]}}'},
     )
     assert answer.status_code == 202, answer.text
-
-
-def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as made:
-        for name, data in members.items():
-            made.writestr(name, data)
-    return buffer.getvalue()
 
 
 def script() -> bytes:
