@@ -29,7 +29,7 @@ class Job(Answer):
     """One piece of work for a worker."""
 
     id: str
-    kind: Literal["prepare", "suggest", "predict"]
+    kind: Literal["prepare", "train", "suggest", "predict"]
     project: str
     status: JobStatus
     stage: str

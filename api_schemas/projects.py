@@ -5,8 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from api_schemas.common import Answer, ClassName, KernelOptions, Name, Request
+from api_schemas.common import Answer, ClassName, ItemId, KernelOptions, Name, Request
+from api_schemas.filters import Changes, Scalar, at_most
 from api_schemas.suggest import GivenDefaults, SuggestDefaults
+
+_CHANGED_MAX = 50_000
 
 
 class ProjectCreate(Request):
@@ -95,6 +98,7 @@ class Item(Answer):
     leased: bool
     label: str | None
     label_seq: int | None
+    attributes: dict[str, Scalar]
 
 
 class ItemPage(Answer):
@@ -102,3 +106,20 @@ class ItemPage(Answer):
 
     items: list[Item]
     next: int | None = Field(description="pass as `after` for the next page")
+
+
+class AttributesRequest(Request):
+    """What changes in the attributes of items: all of it is taken, or nothing."""
+
+    attributes: Annotated[
+        dict[ItemId, Changes], Field(max_length=_CHANGED_MAX), at_most(_CHANGED_MAX, "items at a time")
+    ] = Field(
+        description="by item: values by key, merged into what the item has; null removes a key",
+        examples=[{"item-0": {"site": "north", "age": 41.5, "reviewed": True, "comment": None}}],
+    )
+
+
+class AttributesUpdated(Answer):
+    """How many items were named."""
+
+    updated: int

@@ -2,47 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, TypeAdapter, model_validator
 
-from api_schemas.common import Answer, Json, Name, Request, Seed, Tag
+from api_schemas.common import Answer, ItemId, Json, Name, Request, Seed, Tag
+from api_schemas.filters import Filter
+from api_schemas.strategies import StrategyName, checked_options
 
-StrategyName = Literal["auto", "mlmoc", "random", "entropy", "margin", "least_confidence"]
-Reasons = Annotated[int, Field(strict=True, ge=0, le=50)]
-
-
-class StrategyOptions(Request):
-    """What every strategy takes."""
-
-    why: Reasons = Field(default=5, description="how many items to name as the reason for each suggestion")
+_COUNT_MAX = 50_000
+_Every = Annotated[int, Field(strict=True, ge=1, le=_COUNT_MAX)]
+_ByName = dict[str, Annotated[int, Field(strict=True, ge=0, le=_COUNT_MAX)]]
+_FORMS: dict[bool, TypeAdapter[Any]] = {True: TypeAdapter(_ByName), False: TypeAdapter(_Every)}
 
 
-class LookAheadOptions(StrategyOptions):
-    """Look-ahead strategies also take the reference of the change and how a batch is made."""
-
-    reference: Literal["linearized", "network"] = Field(
-        default="linearized",
-        description="measure the change from the current kernel model, or from the checkpoint's own outputs",
-    )
-    batch: Literal["greedy", "top_k"] = Field(
-        default="greedy", description="condition each pick on the ones before it, or take the best scores"
-    )
+def _quota(given: Any) -> int | dict[str, int]:
+    # One form or the other, so that a mistake is told of the form that was meant.
+    found: int | dict[str, int] = _FORMS[isinstance(given, dict)].validate_python(given)
+    return found
 
 
-OPTIONS: dict[str, type[StrategyOptions]] = {
-    "mlmoc": LookAheadOptions,
-    "random": StrategyOptions,
-    "entropy": StrategyOptions,
-    "margin": StrategyOptions,
-    "least_confidence": StrategyOptions,
-}
-
-
-def checked_options(strategy: str, options: Json) -> Json:
-    """The options of a strategy with its defaults filled in; `auto` takes those of what it may choose.
-
-    Raises pydantic's ValidationError.
-    """
-    return OPTIONS["mlmoc" if strategy == "auto" else strategy].model_validate(options).model_dump()
+PerClass = Annotated[int | dict[str, int], PlainValidator(_quota, json_schema_input_type=_Every | _ByName)]
 
 
 class SuggestDefaults(Request):
@@ -68,7 +46,7 @@ class SuggestRequest(Request):
     """Ask what to label next."""
 
     project: Name
-    count: Annotated[int, Field(strict=True, ge=1, le=50_000)] = 1
+    count: Annotated[int, Field(strict=True, ge=1, le=_COUNT_MAX)] = 1
     strategy: StrategyName | None = Field(default=None, description="default: the project's, which is auto")
     options: Json = Field(default_factory=dict, description="see GET /strategies")
     annotator: Tag | None = None
@@ -78,6 +56,19 @@ class SuggestRequest(Request):
         "named annotator, 0 without a name",
     )
     seed: Seed | None = None
+    exclude: list[ItemId] = Field(default=[], max_length=50_000, description="items not to suggest this time")
+    filter: Filter | None = Field(default=None, description="suggest only items whose attributes match")
+    per_class: PerClass | None = Field(
+        default=None, description="at most so many per predicted class: one number, or numbers by class name"
+    )
+    random_share: Annotated[float, Field(strict=True, ge=0, le=1)] = Field(
+        default=0.0, description="share of the suggestions that are drawn at random instead"
+    )
+    min_distance: Annotated[float, Field(strict=True, gt=0, le=10)] | None = Field(
+        default=None,
+        description="pass over near duplicates: distance in the kernel's feature space to labeled items and among "
+        "suggestions, in units of the root mean kernel diagonal",
+    )
 
 
 class Change(Answer):
@@ -98,6 +89,7 @@ class Suggestion(Answer):
         description="of the predicted class, in the probability vector nearest to the model's outputs"
     )
     why: list[Change]
+    picked_by: str = Field(default="", description="the strategy, or random for the random share")
 
 
 class SuggestAnswer(Answer):
@@ -112,7 +104,9 @@ class SuggestAnswer(Answer):
     seed: int
     candidates: int = Field(description="how many items were compared")
     timings: dict[str, float] = Field(description="milliseconds by stage")
-    reason: str | None = None
+    reason: str | None = Field(default=None, description="why this strategy, or why fewer than asked for")
+    notes: list[str] = Field(default=[], description="what to know about how the strategy decided")
+    diagnostics: Json = Field(default={}, description="figures of the strategy about the batch and the labeled set")
 
 
 class Prediction(Answer):
@@ -140,7 +134,11 @@ class Strategy(Answer):
     title: str
     summary: str
     source: str
-    needs: list[Literal["checkpoint", "labels"]]
+    needs: list[Literal["checkpoint", "labels", "loss_predictor"]]
+    memory: str = Field(
+        description="bytes beside the kernel model, as a formula; see docs/strategies.md for its letters"
+    )
+    time: str = Field(description="multiplications up to a constant, as a formula")
     options: dict[str, Any] = Field(description="JSON schema of `options`")
 
 

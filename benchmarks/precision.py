@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from benchmarks.networks import resnet18
 from demo import digits
-from ntk.acquisition.lookahead import mlmoc
+from ntk.acquisition.lookahead.change import mlmoc
+from ntk.acquisition.lookahead.model import LookAhead
 from ntk.features import ProjectedKernel
 from ntk.kernels import KernelEngine
 from ntk.memory import keep_freed_memory
@@ -61,7 +62,9 @@ def scores(gram: Tensor, outputs: Tensor, labels: list[int], ridge: float) -> Te
         labels=torch.tensor(labels),
         candidates=everyone[LABELED:],
     )
-    return mlmoc(posterior.covariance, posterior.variance, posterior.candidate_outputs, None, posterior.column_l1)
+    return mlmoc(
+        LookAhead.of(posterior.covariance, posterior.variance, posterior.candidate_outputs, None, posterior.column_l1)
+    )
 
 
 def compared(found: Tensor, exact: Tensor) -> dict[str, float]:

@@ -97,6 +97,16 @@ class Client:
             yield from page.items
             after = page.next
 
+    def set_attributes(
+        self, project: str, attributes: Mapping[str, Mapping[str, str | float | bool | None]]
+    ) -> project_wire.AttributesUpdated:
+        """Merge values by key into the attributes of items by id: all of them, or none. None removes a key.
+
+        Safe to repeat: the same values again change nothing.
+        """
+        body = {"attributes": {item: dict(values) for item, values in attributes.items()}}
+        return self._ask(project_wire.AttributesUpdated, "PATCH", _path(project, "items"), repeatable=True, json=body)
+
     # Checkpoints and jobs
 
     def upload_checkpoint(

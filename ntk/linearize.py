@@ -82,7 +82,7 @@ class Linearization:
         self._plan = per_example_plan(self.network, "the forward pass depends on the data")
 
     def features(self, x: Tensor, weights: Tensor, tick: Tick = nothing) -> Features:
-        """Features of items x (N, ...) for the gradients of weights·f(x), `weights` (C,).
+        """Features of items x (N, ...) for the gradients of weights·f(x), `weights` (C,), or (N, C) item by item.
 
         Runs in batches sized so that memory for activations does not grow with N; `tick` is called for each.
         """
@@ -93,7 +93,8 @@ class Linearization:
         kept: list[list[Tensor]] = []
         size = self.batch_size(plan)
         for start in range(0, len(x), size):
-            found = capture(self.network, plan, x[start : start + size], weights)
+            own = weights if weights.ndim == 1 else weights[start : start + size]
+            found = capture(self.network, plan, x[start : start + size], own)
             if not kept:
                 kept = [[part.new_empty((len(x), *part.shape[1:])) for part in parts] for parts in found]
             for whole, parts in zip(kept, found, strict=True):
@@ -109,7 +110,7 @@ class Linearization:
 
 
 def capture(network: Network, plan: Plan, x: Tensor, weights: Tensor) -> list[Parts]:
-    """Parts of the gradients of weights·f over one batch, in the order of the plan's parts.
+    """Parts of the gradients of weights·f over one batch, in the order of the plan's parts; `weights` (C,) or (B, C).
 
     Raises ChangingPassError when the pass does not use parameters as the plan says.
     """
@@ -127,7 +128,7 @@ def capture(network: Network, plan: Plan, x: Tensor, weights: Tensor) -> list[Pa
     if [use.parameter for use in collected.uses] != [use.parameter for use in plan.uses]:
         raise ChangingPassError("the forward pass uses parameters in another order than it did before")
     if outputs.requires_grad:
-        (outputs @ weights).sum().backward()
+        (outputs * weights).sum().backward()
     found = collected.finished(weights)
     if alone:
         found.append((network.per_example(alone, x, weights, loop=plan.loop),))

@@ -22,6 +22,7 @@ class Penultimate:
         self._dtype = dtype
         self._device = device or torch.device("cpu")
         self._network = Network(module, self._device, dtype)
+        self._weight = torch.empty((1, 1), device=self._device)
 
     def __call__(self, x: Items) -> Tensor:
         """h, (N, d), float64. Raises UnsupportedNetworkError."""
@@ -30,6 +31,11 @@ class Penultimate:
     def outputs(self, x: Items) -> Tensor:
         """Network outputs (N, C), float64."""
         return in_batches(self._network.outputs, x, self._device, self._dtype)
+
+    def last_layer(self, x: Items) -> tuple[Tensor, Tensor]:
+        """(h (N, d), the last layer's weight (C, d)), both float64. Raises UnsupportedNetworkError."""
+        h, _, _ = self.read(x)
+        return h, self._weight.double()
 
     def read(self, x: Items, on_tile: Tick = nothing) -> tuple[Tensor, int, bool]:
         """(h (N, d) in float64, C, whether the last layer has a bias). Raises UnsupportedNetworkError."""
@@ -51,5 +57,6 @@ class Penultimate:
             for use in biases:
                 made = made + self._network.parameters[use.parameter]
             if bool(torch.allclose(made, outputs, rtol=1e-4, atol=1e-4 * float(outputs.abs().max()))):
+                self._weight = self._network.parameters[last[-1].parameter]
                 return h.double(), outputs.shape[1], bool(biases)
         raise UnsupportedNetworkError("the network does not end in a linear layer; the kernel 'pntk' takes any network")

@@ -124,6 +124,16 @@ def touched(session: Session, project_id: int, after_seq: int) -> tuple[int, lis
     return rows[0][0], states
 
 
+def counted(session: Session, project_id: int) -> tuple[int, int]:
+    """(items that carry a label, classes that have one)."""
+    labeled, classes = session.execute(
+        sa.select(sa.func.count(Item.label), sa.func.count(sa.distinct(Item.label))).where(
+            Item.project_id == project_id
+        )
+    ).one()
+    return labeled, classes
+
+
 def page(session: Session, project_id: int, after_seq: int, limit: int) -> list[tuple[LabelEvent, str]]:
     """Events past `after_seq` with their items' external ids, in order."""
     rows = session.execute(

@@ -1,16 +1,17 @@
 """Pools: items with external ids, and their inputs as rows of array artifacts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from store.artifacts import Artifacts
-from store.tables import Item, PoolChunk, Project, Suggestion
+from store.tables import Item, Json, PoolChunk, Project, Suggestion
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,17 @@ _STATES: dict[str, sa.ColumnElement[bool]] = {
 }
 
 
-def page(session: Session, project_id: int, *, state: str | None, after: int, limit: int) -> list[tuple[Item, bool]]:
-    """Items past position `after` with whether each is leased, in pool order."""
+def page(
+    session: Session, project_id: int, *, state: str | None, conditions: Mapping[str, Any], after: int, limit: int
+) -> list[tuple[Item, bool]]:
+    """Items past position `after` with whether each is leased, in pool order.
+
+    `conditions` as `matching_positions` takes them; raises ValueError as it does.
+    """
     leased = sa.exists().where(open_lease(project_id), Suggestion.item_position == Item.position)
     query = (
         sa.select(Item, leased.label("leased"))
-        .where(Item.project_id == project_id, Item.position > after)
+        .where(Item.project_id == project_id, Item.position > after, *_meeting(conditions))
         .order_by(Item.position)
         .limit(limit)
     )
@@ -139,6 +145,59 @@ def page(session: Session, project_id: int, *, state: str | None, after: int, li
     elif state is not None:
         query = query.where(_STATES[state])
     return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def merge_attributes(session: Session, project_id: int, changes: Mapping[str, Json]) -> dict[str, int]:
+    """Merge values by key into the attributes of items, by external id; a null removes its key. One statement.
+
+    Returns external id -> how many keys the item has now, for the items that exist.
+    """
+    changed = sa.func.jsonb_each(sa.bindparam("changes", dict(changes), type_=JSONB)).table_valued(
+        sa.column("key", sa.Text), sa.column("value", JSONB), name="changed"
+    )
+    keys = sa.func.jsonb_object_keys(Item.attributes).table_valued("key", name="keys")
+    rows = session.execute(
+        sa.update(Item)
+        .where(Item.project_id == project_id, Item.external_id == changed.c.key)
+        # No value is an object, so only the item's own keys can be null.
+        .values(attributes=sa.func.jsonb_strip_nulls(Item.attributes.concat(changed.c.value)))
+        .returning(Item.external_id, sa.select(sa.func.count()).select_from(keys).correlate(Item).scalar_subquery())
+        .execution_options(synchronize_session=False)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def matching_positions(session: Session, project_id: int, conditions: Mapping[str, Any]) -> set[int]:
+    """Positions of all items whose attributes meet every condition; without conditions, of all items.
+
+    By key, a condition is a value (equality), a list of values (any of them), `{"min": number, "max": number}`
+    (inclusive, one may be absent) or `{"exists": bool}`. An item without the key meets only `{"exists": False}`;
+    numbers equal and are compared with numbers only, as decimals. Raises ValueError for any other object.
+    """
+    return set(session.scalars(sa.select(Item.position).where(Item.project_id == project_id, *_meeting(conditions))))
+
+
+def _meeting(conditions: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [_meets(key, condition) for key, condition in conditions.items()]
+
+
+def _meets(key: str, condition: Any) -> sa.ColumnElement[bool]:
+    # Compared as jsonb throughout: no cast that an item's value could make fail. Without the key it is SQL's NULL.
+    value = Item.attributes[key]
+    if not isinstance(condition, dict):
+        choices = condition if isinstance(condition, list) else [condition]
+        return value == sa.any_(sa.literal(choices, sa.ARRAY(JSONB)))
+    if condition.keys() == {"exists"}:
+        has_key: sa.ColumnElement[bool] = Item.attributes.has_key(key)
+        return has_key if condition["exists"] else sa.not_(has_key)
+    if not condition or condition.keys() - {"min", "max"}:
+        raise ValueError(f"the condition on {key!r} has {sorted(condition)}: min or max or both, or exists alone")
+    bounds = [sa.func.jsonb_typeof(value) == "number"]
+    if "min" in condition:
+        bounds.append(value >= sa.literal(condition["min"], JSONB))
+    if "max" in condition:
+        bounds.append(value <= sa.literal(condition["max"], JSONB))
+    return sa.and_(*bounds)
 
 
 def lock(session: Session, name: str) -> Project | None:

@@ -99,6 +99,7 @@ class Item(Base):
     label: Mapped[int | None]
     label_seq: Mapped[int | None] = mapped_column(BigInteger, comment="the item's latest event")
     skipped: Mapped[bool] = mapped_column(server_default="false")
+    attributes: Mapped[Json] = mapped_column(server_default="{}")
 
 
 class Checkpoint(Base):
@@ -115,6 +116,9 @@ class Checkpoint(Base):
     loss: Mapped[str | None]
     kernel: Mapped[Json]
     weights: Mapped[str]
+    extras: Mapped[Json] = mapped_column(
+        server_default="{}", comment="artifacts beside the weights: input standardisation, loss predictor"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -257,6 +261,16 @@ class Suggestion(Base):
     lease_until: Mapped[datetime | None]
     resolved_seq: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Bandit(Base):
+    """What the strategy albl has learned in a project; `version` keeps two workers from learning twice."""
+
+    __tablename__ = "bandits"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    version: Mapped[int]
+    memory: Mapped[Json]
 
 
 class ApiKey(Base):

@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from api_schemas.suggest import OPTIONS, StrategyName
+from api_schemas.strategies import OPTIONS, StrategyName
 from embedded.supervisor import Supervisor
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
-from worker.strategies import STRATEGIES
+from worker.strategies.choose import STRATEGIES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]

@@ -14,8 +14,10 @@ from worker import conversion
 from worker.context import Context
 from worker.errors import CheckpointError
 from worker.networks import build, module_of
+from worker.training.loss_prediction import LossPredictor, loss_predictor
+from worker.training.standardise import standardised
 
-__all__ = ["build", "load", "open_network"]
+__all__ = ["build", "load", "open_loss_predictor", "open_network"]
 
 Tensors = dict[str, torch.Tensor]
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -28,7 +30,7 @@ def open_network(context: Context, checkpoint: Checkpoint) -> nn.Module:
     """
     weights = context.artifacts.path(_current_weights(context, checkpoint))
     if not conversion.is_archive(weights):
-        return load(checkpoint.architecture, checkpoint.options, weights)
+        return _with_input(context, checkpoint, load(checkpoint.architecture, checkpoint.options, weights))
     with conversion.converted(weights) as safetensors:
         module = load(checkpoint.architecture, checkpoint.options, safetensors)
         with safetensors.open("rb") as file:
@@ -37,6 +39,26 @@ def open_network(context: Context, checkpoint: Checkpoint) -> nn.Module:
     with context.sessions.begin() as session:
         session.execute(sa.update(Checkpoint).where(Checkpoint.id == checkpoint.id).values(weights=artifact))
     return module
+
+
+def _with_input(context: Context, checkpoint: Checkpoint, module: nn.Module) -> nn.Module:
+    """The network behind the standardisation of inputs that it was trained with, if it was."""
+    artifact = checkpoint.extras.get("standardisation")
+    if artifact is None:
+        return module
+    tensors = load_file(context.artifacts.path(artifact))
+    return standardised(module, tensors["mean"], tensors["scale"]).eval()
+
+
+def open_loss_predictor(context: Context, checkpoint: Checkpoint, module: nn.Module) -> LossPredictor | None:
+    """The module that was trained to predict the losses of this network, `module`; None if there is none."""
+    kept = checkpoint.extras.get("loss_predictor")
+    if kept is None:
+        return None
+    sample = torch.zeros((1, *kept["input_shape"]), dtype=next(module.parameters()).dtype)
+    predictor = loss_predictor(module, sample)
+    predictor.load_state_dict(load_file(context.artifacts.path(kept["artifact"])))
+    return predictor.eval()
 
 
 def _current_weights(context: Context, checkpoint: Checkpoint) -> str:

@@ -17,6 +17,7 @@ from worker.predict import predict
 from worker.prepare import prepare
 from worker.progress import Reporter, heartbeat
 from worker.suggest import suggest
+from worker.train import train
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # in the transaction that wrote its work.
 KINDS: dict[str, Callable[[Context, Job, Reporter], Json | None]] = {
     "prepare": prepare,
+    "train": train,
     "suggest": suggest,
     "predict": predict,
 }

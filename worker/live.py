@@ -17,10 +17,12 @@ from ntk.kernel import Kernel
 from ntk.posterior import Posterior
 from store import labels, pools, states
 from store.labels import ItemState
-from store.tables import Checkpoint, KernelPanel, KernelState
+from store.tables import Checkpoint, Json, KernelPanel, KernelState
 from worker import gram
+from worker.checkpoints import open_loss_predictor, open_network
 from worker.context import Context
 from worker.kernels import PoolItems, open_kernel
+from worker.strategies.window import Window
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Live:
 
     state_id: int
     project_id: int
-    checkpoint: str
+    checkpoint: Checkpoint
+    options: Json  # of the kernel
     posterior: Posterior
     engine: Kernel
     outputs: torch.Tensor  # (N, C) of the checkpoint, float64
@@ -39,6 +42,7 @@ class Live:
     applied_seq: int
     revision: int
     index: dict[int, int] = field(init=False)
+    _window: Window | None = None
 
     def __post_init__(self) -> None:
         self.index = {position: k for k, position in enumerate(self.positions)}
@@ -141,10 +145,32 @@ class Live:
             chunks = pools.chunks(session, self.project_id)
         return PoolItems(context, chunks, np.array(positions, dtype=np.int64))
 
+    def window(self, context: Context) -> Window:
+        """What strategies look at. Features of the network are kept from one request to the next."""
+
+        def inputs_of(indices: list[int]) -> PoolItems:
+            return self.inputs_of(context, [self.positions[index] for index in indices])
+
+        if self._window is None:
+            self._window = Window(
+                posterior=self.posterior,
+                network_outputs=self.outputs,
+                inputs_of=inputs_of,
+                order=torch.empty(0),
+                open_module=lambda: open_network(context, self.checkpoint),
+                open_loss_predictor=lambda module: open_loss_predictor(context, self.checkpoint, module),
+                dtype=torch.float64 if self.options["dtype"] == "float64" else torch.float32,
+                device=context.device,
+            )
+        self._window.network_outputs = self.outputs
+        self._window.order = torch.tensor(self.positions, dtype=torch.long, device=context.device)
+        return self._window
+
     @property
     def nbytes(self) -> int:
         """Memory held, for the bound on all live states."""
-        return self.posterior.nbytes + self.outputs.nbytes
+        features = 0 if self._window is None else self._window.nbytes
+        return self.posterior.nbytes + self.outputs.nbytes + features
 
 
 @dataclass(frozen=True)
@@ -221,7 +247,8 @@ def load(context: Context, state_id: int) -> Live:
     return Live(
         state_id=state_id,
         project_id=stored.state.project_id,
-        checkpoint=stored.checkpoint.name,
+        checkpoint=stored.checkpoint,
+        options=stored.state.options,
         posterior=posterior,
         engine=engine,
         outputs=outputs,

@@ -33,7 +33,7 @@ def _attempt(context: Context, job: Job) -> None:
             result: Json = {
                 "label_seq": live.applied_seq,
                 "source": source,
-                "checkpoint": live.checkpoint,
+                "checkpoint": live.checkpoint.name,
                 "kernel": states.public_id(live.state_id),
                 "predictions": [
                     {"item": names[position], "outputs": row, "predicted": classes[best]}

@@ -176,7 +176,7 @@ def _activate(
             "labeled": len(labeled),
             "ridge": ridge,
             "coverage": coverage,
-        }
+        } | {key: job.arguments[key] for key in ("trained",) if key in job.arguments}
         if not jobs.finish(session, job, "succeeded", result=result):
             raise CancelledError
     for artifact in unused:

@@ -90,20 +90,21 @@ class Network:
         return {name: torch.zeros_like(like) if each is None else each for (name, like), each in pairs}
 
     def per_example(self, names: Sequence[str], x: Tensor, weights: Tensor, *, loop: bool) -> Tensor:
-        """(N, entries of these parameters) gradients of weights·f, differentiated item by item."""
+        """(N, entries of these parameters) gradients of weights·f, `weights` (C,) or (N, C), item by item."""
+        weights = weights.expand(len(x), weights.shape[-1])
         if loop:
             rows = []
             for k in range(len(x)):
-                found = self.gradients(x[k : k + 1], weights)
+                found = self.gradients(x[k : k + 1], weights[k])
                 rows.append(torch.cat([found[name].flatten() for name in names]))
             return torch.stack(rows)
         chosen: dict[str, Tensor] = {name: self.parameters[name] for name in names}
 
-        def scalar(values: dict[str, Tensor], item: Tensor) -> Tensor:
+        def scalar(values: dict[str, Tensor], item: Tensor, own: Tensor) -> Tensor:
             outputs = class_scores(functional_call(self.module, values, (item[None],)), 1)
-            return outputs[0] @ weights
+            return outputs[0] @ own
 
-        found = vmap(grad(scalar), in_dims=(None, 0), randomness="error")(chosen, x)
+        found = vmap(grad(scalar), in_dims=(None, 0, 0), randomness="error")(chosen, x, weights)
         return torch.cat([found[name].flatten(1) for name in names], dim=1)
 
 

@@ -1,10 +1,6 @@
 """Checkpoints: check an upload against its architecture, the classes and the pool; prepare it."""
 
-import hashlib
-import json
 from typing import BinaryIO
-
-import sqlalchemy as sa
 
 from api_schemas import jobs as wire
 from api_schemas.checkpoints import Manifest
@@ -14,24 +10,32 @@ from service.operations import projects
 from service.operations.pool import enqueue_later
 from service.problems import InvalidError
 from service.uploads.weights import check_weights
-from store import jobs
+from store import checkpoints, jobs
 from store.architectures import Architecture, LayoutError, architecture
-from store.tables import Checkpoint, Project
+from store.tables import Project
 from worker import queue
 
 
 def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Manifest) -> wire.Job:
     """Store the checkpoint and start preparing it. Raises InvalidError, UnknownError."""
     with context.sessions.begin() as session:
-        network = _fitted(projects.find(session, name), manifest)
+        network = fitted(projects.find(session, name), manifest)
     check_weights(weights, size, network)
     weights.seek(0)
     artifact = context.artifacts.put_file(weights)
     with context.sessions.begin() as session:
         project = projects.find(session, name)
-        network = _fitted(project, manifest)
+        network = fitted(project, manifest)
         kernel = manifest.kernel.model_dump() if manifest.kernel is not None else project.kernel
-        checkpoint = _stored(session, project, manifest, network, artifact, kernel)
+        checkpoint = checkpoints.stored(
+            session,
+            project.id,
+            architecture=manifest.architecture,
+            options=network.model_dump(),
+            loss=manifest.loss,
+            weights=artifact,
+            kernel=kernel,
+        )
         job = jobs.create(
             session,
             kind="prepare",
@@ -44,8 +48,8 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
     return answer
 
 
-def _fitted(project: Project, manifest: Manifest) -> Architecture:
-    """The architecture with its options complete, fitting the classes and the pool."""
+def fitted(project: Project, manifest: Manifest) -> Architecture:
+    """The architecture with its options complete, fitting the classes and the pool. Raises InvalidError."""
     shape = None if project.input_shape is None else tuple(project.input_shape)
     try:
         asked = architecture(manifest.architecture, manifest.options)
@@ -66,31 +70,3 @@ def _fitted(project: Project, manifest: Manifest) -> Architecture:
             f"the network takes {network.expects()}, and the pool has items of shape {list(shape)}",
         )
     return network
-
-
-def _stored(
-    session: sa.orm.Session,
-    project: Project,
-    manifest: Manifest,
-    network: Architecture,
-    artifact: str,
-    kernel: dict[str, object],
-) -> Checkpoint:
-    """The checkpoint's row, named by content: sent again, it is the same one."""
-    content = {
-        "architecture": manifest.architecture,
-        "options": network.model_dump(),
-        "loss": manifest.loss,
-        "weights": artifact,
-    }
-    name = "ckpt-" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    session.execute(sa.select(Project.id).where(Project.id == project.id).with_for_update())
-    found = session.scalars(
-        sa.select(Checkpoint).where(Checkpoint.project_id == project.id, Checkpoint.name == name)
-    ).first()
-    if found is None:
-        found = Checkpoint(project_id=project.id, name=name, kernel=kernel, **content)
-        session.add(found)
-    found.kernel = kernel
-    session.flush()
-    return found

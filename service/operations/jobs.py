@@ -19,6 +19,14 @@ from worker import queue
 log = logging.getLogger(__name__)
 
 _WAIT_SLICE_SECONDS = 1.0
+# Failures of a job that the request or the project can mend; all others are ours.
+_ERRORS: dict[str, type[ServiceError]] = {
+    "not_prepared": ConflictError,
+    "no_loss_predictor": ConflictError,
+    "unsupported_network": ConflictError,
+    "batch_too_large": InvalidError,
+    "too_large": InvalidError,
+}
 
 
 def show(context: Context, job_id: str) -> wire.Job:
@@ -136,9 +144,5 @@ def _succeeding(job: wire.Job) -> wire.Job:
         raise ConflictError("job_cancelled", f"job {job.id} was cancelled", job=job.id)
     if job.status == "failed":
         assert job.error is not None
-        if job.error.code == "not_prepared":
-            raise ConflictError(job.error.code, job.error.detail, job=job.id)
-        if job.error.code == "batch_too_large":
-            raise InvalidError(job.error.code, job.error.detail, job=job.id)
-        raise ServiceError(job.error.code, job.error.detail, job=job.id)
+        raise _ERRORS.get(job.error.code, ServiceError)(job.error.code, job.error.detail, job=job.id)
     return job

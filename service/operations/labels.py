@@ -97,10 +97,15 @@ def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntr
 def _class(label: str | int, index: dict[str, int], classes: list[str], where: str) -> int:
     found = label if isinstance(label, int) else index.get(label)
     if found is None or found >= len(classes):
-        named = ", ".join(repr(name) for name in classes[:_CLASSES_NAMED])
-        more = f" and {len(classes) - _CLASSES_NAMED} more" if len(classes) > _CLASSES_NAMED else ""
-        raise InvalidError("unknown_class", f"{where}there is no class {label!r}; the classes are {named}{more}")
+        raise unknown_class(label, classes, where)
     return found
+
+
+def unknown_class(label: str | int, classes: list[str], where: str) -> InvalidError:
+    """The problem of a class that the project does not have; `where` begins its detail."""
+    named = ", ".join(repr(name) for name in classes[:_CLASSES_NAMED])
+    more = f" and {len(classes) - _CLASSES_NAMED} more" if len(classes) > _CLASSES_NAMED else ""
+    return InvalidError("unknown_class", f"{where}there is no class {label!r}; the classes are {named}{more}")
 
 
 def _recorded(session: Session, project: Project, request: wire.LabelEntry, event: NewEvent) -> LabelEvent | None:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from redis.exceptions import RedisError
 
 from api_schemas import projects as wire
+from api_schemas.filters import Filter
 from service.context import Context
 from service.operations import jobs as job_operations
 from service.operations import projects
@@ -118,11 +119,13 @@ def enqueue_later(context: Context, job: Job) -> None:
         job_operations.log.warning("job %s will be enqueued by maintenance: %s", job.id, error)
 
 
-def page(context: Context, name: str, *, state: str | None, after: int, limit: int) -> wire.ItemPage:
-    """Items past position `after`. Raises UnknownError."""
+def page(
+    context: Context, name: str, *, state: str | None, conditions: Filter, after: int, limit: int
+) -> wire.ItemPage:
+    """Items past position `after` whose attributes meet the conditions. Raises UnknownError."""
     with context.sessions.begin() as session:
         project = projects.find(session, name)
-        rows = pools.page(session, project.id, state=state, after=after, limit=limit)
+        rows = pools.page(session, project.id, state=state, conditions=conditions, after=after, limit=limit)
         items = [_item(item, leased, project.classes) for item, leased in rows]
     return wire.ItemPage(items=items, next=items[-1].position if len(items) == limit else None)
 
@@ -142,5 +145,6 @@ def _item(item: Item, leased: bool, classes: list[str]) -> wire.Item:
             "leased": leased,
             "label": None if item.label is None else classes[item.label],
             "label_seq": item.label_seq,
+            "attributes": item.attributes,
         }
     )

@@ -69,7 +69,7 @@ def describe(session: Session, project: Project) -> wire.Project:
     counts = pools.counts(session, project.id)
     state = session.get(KernelState, project.active_state_id) if project.active_state_id else None
     checkpoint = session.get_one(Checkpoint, state.checkpoint_id) if state is not None else newest(session, project)
-    preparing = jobs.open_of_kind(session, project.id, "prepare")
+    preparing = jobs.open_of_kind(session, project.id, "train") or jobs.open_of_kind(session, project.id, "prepare")
     unlabeled = counts.items - counts.held_out - counts.labeled - counts.skipped
     return wire.Project(
         name=project.name,

@@ -1,8 +1,8 @@
 """Suggestions and predictions: resolve what was left out, run the job, answer."""
 
 import secrets
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Container, Sequence
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -10,16 +10,18 @@ from sqlalchemy.orm import Session
 from api_schemas import jobs as job_wire
 from api_schemas import suggest as wire
 from api_schemas.common import FieldProblem, Json
+from api_schemas.strategies import OPTIONS, checked_options
 from service.context import Context
 from service.operations import jobs as job_operations
 from service.operations import projects
+from service.operations.auto import Situation, choose
+from service.operations.labels import unknown_class
 from service.problems import ConflictError, InvalidError, UnknownError
-from store import jobs, pools
-from store.tables import Project
+from store import jobs, labels, pools
+from store.tables import Checkpoint, KernelState, Project
 
 _ITEMS_MAX = 10_000
-_AUTO = "mlmoc"
-_AUTO_REASON = "auto chose mlmoc: a checkpoint is prepared, and look-ahead uses every label as it arrives"
+_NAMED = 5
 
 
 def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float) -> wire.SuggestAnswer | job_wire.Job:
@@ -27,46 +29,96 @@ def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float)
     with context.sessions.begin() as session:
         project = projects.find(session, request.project)
         defaults = wire.SuggestDefaults.model_validate(project.defaults)
-        strategy = request.strategy or defaults.strategy
-        arguments = _arguments(request, strategy, defaults)
         if project.item_count == 0:
             raise ConflictError(
                 "empty_pool", f"project {project.name!r} has no items: POST /projects/{project.name}/pool"
             )
+        strategy: str = request.strategy or defaults.strategy
         if project.active_state_id is None and strategy != "random":
+            _options(strategy, request.options)
             raise _not_prepared(session, project)
+        if project.active_state_id is None and (request.per_class is not None or request.min_distance is not None):
+            rule = "min_distance" if request.per_class is None else "per_class"
+            raise _not_prepared(session, project, f"do without {rule}, which looks at the kernel state")
+        arguments = _arguments(session, project, request, defaults)
         project_id = project.id
     job = job_operations.run_interactive(context, "suggest", project_id, arguments, wait_seconds)
     return job if job.result is None else wire.SuggestAnswer.model_validate(job.result)
 
 
-def _arguments(request: wire.SuggestRequest, strategy: str, defaults: wire.SuggestDefaults) -> Json:
-    name = _AUTO if strategy == "auto" else strategy
+def _arguments(
+    session: Session, project: Project, request: wire.SuggestRequest, defaults: wire.SuggestDefaults
+) -> Json:
+    asked: str = request.strategy or defaults.strategy
     # A project's default options belong to its default strategy.
-    inherited = defaults.options if strategy == defaults.strategy else {}
+    options = (defaults.options if asked == defaults.strategy else {}) | request.options
+    name, reason = asked, None
+    if asked == "auto":
+        name, reason = choose(_situation(session, project, request.count))
+        _options("auto", options)
+        options = {key: value for key, value in options.items() if key in OPTIONS[name].model_fields}
     lease = request.lease_seconds
     if lease is None:
         lease = defaults.lease_seconds if request.annotator is not None else 0
     return {
         "count": request.count,
         "strategy": name,
-        "options": _options(name, inherited | request.options),
+        "options": _options(name, options),
         "annotator": request.annotator,
         "lease_seconds": lease,
         "seed": secrets.randbelow(2**31) if request.seed is None else request.seed,
-        "reason": _AUTO_REASON if strategy == "auto" else None,
+        "reason": reason,
+        "exclude": _excluded(session, project, request.exclude),
+        "filter": request.filter,
+        "per_class": _quotas(project, request.per_class),
+        "random_share": request.random_share,
+        "min_distance": request.min_distance,
     }
+
+
+def _situation(session: Session, project: Project, count: int) -> Situation:
+    state = session.get_one(KernelState, project.active_state_id)
+    labeled, seen = labels.counted(session, project.id)
+    return Situation(
+        labels=labeled,
+        classes=len(project.classes),
+        classes_seen=seen,
+        count=count,
+        trained=session.get_one(Checkpoint, state.checkpoint_id).extras.get("trained_on") != 0,
+    )
+
+
+def _excluded(session: Session, project: Project, items: Sequence[str]) -> list[int]:
+    known = pools.positions(session, project.id, list(set(items)))
+    _all_known(project, items, known)
+    return sorted(position for position, _ in known.values())
+
+
+def _quotas(project: Project, per_class: int | dict[str, int] | None) -> Any:
+    """Quotas by class index, as JSON has them. Raises InvalidError."""
+    if not isinstance(per_class, dict):
+        return per_class
+    if unknown := sorted(set(per_class) - set(project.classes)):
+        raise unknown_class(unknown[0], project.classes, "per_class: ")
+    return {str(project.classes.index(name)): most for name, most in per_class.items()}
+
+
+def _all_known(project: Project, items: Sequence[str], known: Container[str]) -> None:
+    if missing := [item for item in dict.fromkeys(items) if item not in known]:
+        named = ", ".join(repr(item) for item in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise UnknownError("unknown_item", f"project {project.name!r} has no item {named}{more}")
 
 
 def _options(strategy: str, options: Json) -> Json:
     try:
-        return wire.checked_options(strategy, options)
+        return checked_options(strategy, options)
     except ValidationError as error:
         errors = [
             FieldProblem(field=".".join(["options", *(str(part) for part in entry["loc"])]), detail=entry["msg"])
             for entry in error.errors()
         ]
-        takes = ", ".join(wire.OPTIONS[strategy].model_fields)
+        takes = ", ".join(OPTIONS["mlmoc" if strategy == "auto" else strategy].model_fields)
         raise InvalidError(
             "invalid_options",
             f"{errors[0].field}: {errors[0].detail} ({strategy} takes: {takes})",
@@ -74,19 +126,21 @@ def _options(strategy: str, options: Json) -> Json:
         ) from error
 
 
-def _not_prepared(session: Session, project: Project) -> ConflictError:
-    preparing = jobs.open_of_kind(session, project.id, "prepare")
+def _not_prepared(
+    session: Session, project: Project, otherwise: str = "ask for the strategy 'random'"
+) -> ConflictError:
+    preparing = jobs.open_of_kind(session, project.id, "prepare") or jobs.open_of_kind(session, project.id, "train")
     if preparing is not None:
         return ConflictError(
             "not_prepared",
-            f"the first kernel state is being prepared by {preparing.id}: wait for it, or ask for the strategy "
-            "'random'",
+            f"the first kernel state is being prepared by {preparing.id}: wait for it, or {otherwise}",
             job=preparing.id,
             headers={"Retry-After": "2"},
         )
     return ConflictError(
         "not_prepared",
-        f"no checkpoint is prepared: POST /projects/{project.name}/checkpoints, or ask for the strategy 'random'",
+        f"no checkpoint is prepared: POST /projects/{project.name}/checkpoints or /projects/{project.name}/train, or "
+        f"{otherwise}",
     )
 
 
@@ -103,9 +157,7 @@ def predict(
     with context.sessions.begin() as session:
         project = projects.find(session, project_name)
         known = pools.positions(session, project.id, list(set(items)))
-        if missing := [item for item in items if item not in known]:
-            named = ", ".join(repr(item) for item in missing[:5])
-            raise UnknownError("unknown_item", f"project {project.name!r} has no item {named}")
+        _all_known(project, items, known)
         if project.active_state_id is None:
             raise _not_prepared(session, project)
         project_id = project.id

@@ -1,6 +1,6 @@
-"""Pools and their items."""
+"""Pools."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
 
@@ -8,7 +8,7 @@ from api_schemas import projects as wire
 from service.context import Services
 from service.operations import pool
 from service.problems import InvalidError, declared
-from service.routes.parameters import Limit, Position, ProjectName
+from service.routes.parameters import ProjectName
 
 router = APIRouter(tags=["pool"])
 
@@ -32,15 +32,3 @@ def add_to_pool(
 ) -> wire.PoolAdded:
     """Append items; more uploads append more. All of an upload is taken, or none."""
     return pool.add(context, name, file.file, size_of(file), held_out=held_out)
-
-
-@router.get("/projects/{name}/items", responses=declared(404))
-def list_items(
-    name: ProjectName,
-    context: Services,
-    limit: Limit = 100,
-    after: Position = -1,
-    state: Literal["unlabeled", "labeled", "skipped", "leased", "held_out"] | None = None,
-) -> wire.ItemPage:
-    """Items in pool order."""
-    return pool.page(context, name, state=state, after=after, limit=limit)

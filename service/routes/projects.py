@@ -8,6 +8,7 @@ from api_schemas import projects as wire
 from service.context import Services
 from service.operations import projects
 from service.problems import declared
+from service.routes import items
 from service.routes.parameters import Limit, ProjectName
 
 router = APIRouter(tags=["projects"])
@@ -35,3 +36,7 @@ def list_projects(
 def get_project(name: ProjectName, context: Services) -> wire.Project:
     """A project, how many of its items stand where, and the state of its kernel model."""
     return projects.show(context, name)
+
+
+# Here, and so held to the limit of JSON bodies: a pool's own routes take uploads.
+router.include_router(items.router)

@@ -1,11 +1,13 @@
 """The service around its routes: health, keys, request ids, the schema."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from api_schemas.strategies import StrategyName
 from embedded.servers import Valkey
 from service import keys
 from service.app import create_app
@@ -139,8 +141,8 @@ def test_project_pages(api: Api) -> None:
 
 def test_strategies_say_what_they_take(api: Api) -> None:
     found = {s["name"]: s for s in api.get("/strategies").json()["strategies"]}
-    assert found.keys() == {"mlmoc", "random", "entropy", "margin", "least_confidence"}
-    assert found["mlmoc"]["options"]["properties"].keys() == {"why", "reference", "batch"}
+    assert found.keys() == set(get_args(StrategyName)) - {"auto"}
+    assert found["mlmoc"]["options"]["properties"].keys() == {"why", "reference", "batch", "change"}
     assert found["random"]["needs"] == []
     assert all(s["source"] and s["summary"] for s in found.values())
 

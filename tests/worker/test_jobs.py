@@ -177,7 +177,7 @@ def test_a_failure_is_told_and_is_not_the_clients_fault(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("worker.suggest._choose", fail)
+    monkeypatch.setattr("worker.suggest.picked", fail)
     problem = assert_problem(api.suggest(), 500, "internal_error")
     assert "boom" not in problem["detail"]
     assert job_of(api, problem["job"])["status"] == "failed"

@@ -103,14 +103,14 @@ def test_memory_is_bounded_and_what_was_dropped_comes_back(api: Api, ready: Cont
 def test_numbers_past_all_range_are_a_failure_of_ours(
     api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.suggest.influence", lambda *_: (torch.tensor([[1]]), torch.tensor([[torch.inf]])))
+    monkeypatch.setattr("worker.picks.influence", lambda *_: (torch.tensor([[1]]), torch.tensor([[torch.inf]])))
     assert_problem(api.suggest(), 500, "numerical_failure", "range")
     monkeypatch.undo()
     assert api.suggest().status_code == 200
 
 
 def test_a_greedy_batch_is_bounded(api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.suggest.GREEDY_MAX", 4)
+    monkeypatch.setattr("worker.picks.GREEDY_MAX", 4)
     assert_problem(api.suggest(count=5), 422, "batch_too_large", "top_k")
     assert len(items(api.suggest(count=4).json())) == 4
     assert len(items(api.suggest(count=99, options={"batch": "top_k"}).json())) == 12

@@ -1,0 +1,36 @@
+"""Expected error reduction: the entropy that a label is expected to leave, exactly and in tiles.
+
+Source: [LA] "Making Look-Ahead Active Learning Strategies Feasible with Neural Tangent Kernels", NeurIPS 2022,
+equation 2.
+"""
+
+import torch
+
+from ntk.acquisition.lookahead.model import LookAhead
+
+Tensor = torch.Tensor
+
+
+def eer(look: LookAhead, probabilities: Tensor) -> Tensor:
+    """Minus the expected entropy (nats) of the updated predictions over the counted candidates, (m,) [LA eq. 2].
+
+    `probabilities` (m, C) are p(y'|x'). All C labels of a pair cost one softmax: with z = f(x) − W f(x') the updated
+    outputs are z + W e_y', so that only one term of the sums Z = Σ exp z and A = Σ z exp z is exchanged:
+    H = log Z_y' − A_y' / Z_y'.
+    """
+    classes = look.outputs.shape[1]
+    dtype = look.covariance.dtype
+    outputs, chances, weights = look.outputs.to(dtype), probabilities.to(dtype), look.weights()
+    total = torch.zeros(look.size, dtype=torch.float64, device=outputs.device)
+    for rows, w in look.tiles(classes):
+        z = outputs[rows, None, :] - w[..., None] * outputs
+        # With the largest of z and z + W at 0 no exponential overflows; entropy does not see the shift.
+        z -= z.amax(dim=2, keepdim=True) + w.clamp(min=0)[..., None]
+        raised = z + w[..., None]
+        weight, above = z.exp(), raised.exp()
+        first, second = weight.sum(dim=2, keepdim=True), (z * weight).sum(dim=2, keepdim=True)
+        partition = (first - weight + above).clamp_(min=torch.finfo(dtype).tiny)
+        moment = second - z * weight + raised * above
+        entropies = (partition.log() - moment / partition).clamp_(min=0)
+        total -= (weights[rows] @ (entropies * chances).sum(dim=2)).double()
+    return total

@@ -1,0 +1,104 @@
+"""Look-ahead strategies: over the live posterior, or over one of another kernel."""
+
+import torch
+
+from ntk.acquisition.lookahead.change import Change, emoc, mlmoc
+from ntk.acquisition.lookahead.error import eer
+from ntk.acquisition.lookahead.greedy import Score, greedy
+from ntk.acquisition.lookahead.model import LookAhead
+from ntk.acquisition.lookahead.one_step import one_step
+from ntk.acquisition.uncertainty import nearest_probabilities, probabilities
+from ntk.distances import squared_distances
+from ntk.infinite import relu_ntk
+from ntk.posterior import Posterior
+from store.tables import Json
+from worker.strategies.request import Picks, Request, best
+from worker.strategies.window import Window
+
+Tensor = torch.Tensor
+# Hidden layers of the infinitely wide network where the checkpoint's architecture does not say.
+_DEPTH = 2
+
+
+def look_ahead(window: Window, request: Request, family: str) -> Picks:
+    """mlmoc, emoc and eer over the live posterior, by the request's options."""
+    posterior = window.posterior
+    reference = None
+    if request.options["reference"] == "network":
+        reference = window.network_outputs[posterior.candidates]
+    look = LookAhead.of(
+        posterior.covariance,
+        posterior.variance,
+        posterior.candidate_outputs,
+        reference,
+        posterior.column_l1,
+        request.check,
+    )
+    return _picked(look, _score(family, request.options), request)
+
+
+def _score(family: str, options: Json) -> Score:
+    change: Change = options.get("change", "norm")
+    if family == "mlmoc":
+        return lambda look: mlmoc(look, change)
+    of_outputs = nearest_probabilities if options["probabilities"] == "simplex" else probabilities
+    if family == "emoc":
+        return lambda look: emoc(look, of_outputs(look.base), change)
+    return lambda look: eer(look, of_outputs(look.base))
+
+
+def _picked(look: LookAhead, score: Score, request: Request) -> Picks:
+    if request.options["batch"] == "greedy" and request.count > 1:
+        return Picks(*greedy(look, score, request.allowed, request.count, request.on_pick))
+    return best(score(look), request)
+
+
+def one_gradient_step(window: Window, request: Request) -> Picks:
+    """One gradient step on each candidate instead of training to the end [LA fig. 1b]."""
+    outputs = window.outputs_of(window.candidates, request.options["reference"])
+    return best(one_step(window.posterior.gram, window.candidates, outputs), request)
+
+
+def infinite_ntk(window: Window, request: Request) -> Picks:
+    """MLMOC with the kernel of an infinitely wide ReLU perceptron on the flattened inputs [LA fig. 1b]."""
+    features = window.features("inputs", request.check)
+    depth = int(request.options["depth"] or _DEPTH)
+    return _another_kernel(window, relu_ntk(features, features, depth, bias_variance=0.1), request)
+
+
+def gaussian_process(window: Window, request: Request) -> Picks:
+    """MLMOC with a Gaussian process: squared-exponential kernel on features [LA fig. 1b]."""
+    features = window.features(request.options["features"], request.check)
+    squared = squared_distances(features, features)
+    scale = request.options["length_scale"]
+    if scale is None:
+        # The median distance: the usual scale when nothing else is known.
+        positive = squared[squared > 0]
+        scale = float(positive.median().sqrt()) if len(positive) else 1.0
+    return _another_kernel(window, torch.exp(squared.div_(-2 * scale * scale)), request)
+
+
+def _another_kernel(window: Window, gram: Tensor, request: Request) -> Picks:
+    """The same look-ahead over another kernel's own regression, from outputs of zero.
+
+    The regression's outputs are its own, so the change is measured from them: there is no network to refer to.
+    """
+    live = window.posterior
+    posterior = Posterior(
+        gram,
+        torch.full_like(window.network_outputs, 1 / live.classes),
+        live.ridge * float(gram.diagonal().mean() / live.gram.diagonal().double().mean()),
+        labeled=live.labeled,
+        labels=live.labels,
+        candidates=live.candidates,
+    )
+    look = LookAhead.of(
+        posterior.covariance,
+        posterior.variance,
+        posterior.candidate_outputs,
+        None,
+        posterior.column_l1,
+        request.check,
+    )
+    change: Change = request.options["change"]
+    return _picked(look, lambda model: mlmoc(model, change), request)

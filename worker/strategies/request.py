@@ -1,0 +1,49 @@
+"""What a strategy is asked, and what it answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from ntk.selection import Allowed
+from store.tables import Json
+
+Tensor = torch.Tensor
+
+
+def nothing() -> None:
+    """The callback of those who do not watch."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How many of the allowed candidates, under which options."""
+
+    count: int
+    options: Json
+    allowed: Allowed  # over the m candidates, in the posterior's order; taken from as picks are made
+    seed: int
+    on_pick: Callable[[], None] = nothing  # counts progress; raises to cancel
+    check: Callable[[], None] = nothing  # raises to cancel
+    memory: Json | None = None  # what a strategy that learns remembers
+
+    def generator(self) -> torch.Generator:
+        """Random numbers of this request."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Candidates, best first."""
+
+    indices: Tensor  # (q,) into the m candidates
+    scores: Tensor  # (q,) float64
+    note: str | None = None  # what the caller should know about how it was decided
+    diagnostics: Json = field(default_factory=dict)
+    memory: Json | None = None
+
+
+def best(scores: Tensor, request: Request) -> Picks:
+    """The best by (m,) scores."""
+    chosen = request.allowed.top(scores, request.count)
+    return Picks(chosen, scores[chosen])

@@ -1,0 +1,172 @@
+"""Train: fit a network to the labels so far, store it as a checkpoint, and prepare its kernel state."""
+
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from store import checkpoints, jobs, labels, pools
+from store.tables import Checkpoint, Job, Json, Project
+from worker.checkpoints import open_network
+from worker.context import Context
+from worker.errors import JobError
+from worker.kernels import PoolItems
+from worker.networks import build
+from worker.prepare import prepare
+from worker.progress import Reporter
+from worker.training.fit import FitResult, fit
+from worker.training.options import TrainOptions
+from worker.training.standardise import standardisation, standardised, unwrapped
+
+_OPTIONS = {
+    "epochs",
+    "loss",
+    "seed",
+    "learning_rate",
+    "batch_size",
+    "weight_decay",
+    "loss_prediction",
+    "confidence",
+    "unlabeled_ratio",
+    "unlabeled_weight",
+    "realign",
+}
+
+
+@dataclass
+class _Plan:
+    """What the first transaction read."""
+
+    classes: int
+    input_shape: list[int]
+    label_seq: int
+    labeled: PoolItems
+    labels: list[int]
+    unlabeled: PoolItems
+    start: Checkpoint | None
+    extras: Json = field(default_factory=dict)
+
+
+def train(context: Context, job: Job, reporter: Reporter) -> Json | None:
+    """Run the job. A job that was interrupted after training goes on with preparing."""
+    if "checkpoint_id" not in job.arguments:
+        plan = _plan(context, job)
+        module = _network(context, job, plan, reporter)
+        fitted = _fitted(context, job, plan, module, reporter)
+        added = _store(context, job, plan, fitted, reporter)
+        job.arguments = job.arguments | added
+    return prepare(context, job, reporter)
+
+
+def _plan(context: Context, job: Job) -> _Plan:
+    with context.sessions.begin() as session:
+        project = session.get_one(Project, job.project_id)
+        label_seq, touched = labels.touched(session, job.project_id, 0)
+        known = [item for item in touched if item.label is not None]
+        chunks = pools.chunks(session, job.project_id)
+        free = pools.unlabeled_positions(session, job.project_id)
+        start = job.arguments["warm_start"]
+
+        def items(positions: list[int]) -> PoolItems:
+            return PoolItems(context, chunks, np.array(positions, dtype=np.int64))
+
+        return _Plan(
+            classes=len(project.classes),
+            input_shape=project.input_shape or [],
+            label_seq=label_seq,
+            labeled=items([item.position for item in known]),
+            labels=[item.label for item in known if item.label is not None],
+            unlabeled=items(free),
+            start=None if start is None else session.get_one(Checkpoint, start),
+        )
+
+
+def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.Module:
+    """The network to fit: initial weights by the seed, or those of the checkpoint to start from."""
+    if plan.start is not None:
+        plan.extras = {key: plan.start.extras[key] for key in ("standardisation",) if key in plan.start.extras}
+        return open_network(context, plan.start)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(job.arguments["training"]["seed"]))
+        module = build(job.arguments["architecture"], job.arguments["options"])
+    everything = np.concatenate([plan.labeled.positions, plan.unlabeled.positions])
+    if not job.arguments["standardise"] or len(everything) == 0:
+        return module
+    reporter.stage("standardising inputs")
+    mean, scale = standardisation(PoolItems(context, plan.labeled.chunks, np.sort(everything)))
+    tensors = {"mean": mean.float().contiguous(), "scale": scale.float().contiguous()}
+    plan.extras = {"standardisation": context.artifacts.put_file(io.BytesIO(save(tensors)))}
+    return standardised(module, tensors["mean"], tensors["scale"])
+
+
+def _fitted(context: Context, job: Job, plan: _Plan, module: nn.Module, reporter: Reporter) -> FitResult:
+    arguments: Json = job.arguments["training"]
+    if arguments["epochs"] == 0:
+        return FitResult(module.to(context.device).eval(), 0.0, 0, None)
+    reporter.stage("training", 1, "steps")
+    known = 0
+
+    def on_step(done: int, total: int) -> None:
+        nonlocal known
+        if total != known:
+            known = total
+            reporter.stage("training", total, "steps")
+        reporter.advance()
+
+    try:
+        return fit(
+            module,
+            plan.labeled,
+            torch.tensor(plan.labels, dtype=torch.long),
+            TrainOptions(**{key: arguments[key] for key in _OPTIONS}),
+            classes=plan.classes,
+            unlabeled=plan.unlabeled if arguments["loss"] == "fixmatch" else None,
+            device=context.device,
+            on_step=on_step,
+        )
+    except FloatingPointError as error:
+        raise JobError("training_diverged", str(error)) from error
+    except ValueError as error:
+        raise JobError("training_impossible", str(error)) from error
+
+
+def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter: Reporter) -> Json:
+    """Keep the checkpoint; returns what the job's arguments gain."""
+    reporter.stage("saving")
+    weights = _saved(context, unwrapped(fitted.module))
+    extras = plan.extras | {"trained_on": len(plan.labels) if fitted.steps else 0}
+    if fitted.loss_predictor is not None:
+        kept = _saved(context, fitted.loss_predictor)
+        extras["loss_predictor"] = {"artifact": kept, "input_shape": plan.input_shape}
+    loss = job.arguments["training"]["loss"]
+    with context.sessions.begin() as session:
+        checkpoint = checkpoints.stored(
+            session,
+            job.project_id,
+            architecture=job.arguments["architecture"],
+            options=job.arguments["options"],
+            loss="cross_entropy" if loss == "fixmatch" else loss,
+            weights=weights,
+            kernel=job.arguments["kernel"],
+            extras=extras,
+        )
+        added: Json = {
+            "checkpoint_id": checkpoint.id,
+            "trained": {
+                "labels": len(plan.labels) if fitted.steps else 0,
+                "label_seq": plan.label_seq,
+                "steps": fitted.steps,
+                "loss": fitted.loss,
+                "architecture": job.arguments["architecture"],
+            },
+        }
+        jobs.note(session, job, added)
+    return added
+
+
+def _saved(context: Context, module: nn.Module) -> str:
+    tensors = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    return context.artifacts.put_file(io.BytesIO(save(tensors)))
