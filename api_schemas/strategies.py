@@ -32,7 +32,8 @@ StrategyName = Literal[
 Reference = Literal["linearized", "network"]
 Batch = Literal["greedy", "top_k"]
 Change = Literal["norm", "flips"]
-Probabilities = Literal["softmax", "simplex"]
+Sharpness = Literal["auto", "softmax", "calibrated"]
+Probabilities = Literal["auto", "softmax", "calibrated", "simplex"]
 Features = Literal["auto", "inputs", "penultimate"]
 
 _REFERENCE: Any = Field(
@@ -42,8 +43,14 @@ _REFERENCE: Any = Field(
 _BATCH: Any = Field(default="greedy", description="condition each pick on the ones before it, or take the best scores")
 _CHANGE: Any = Field(default="norm", description="length of the change of outputs, or number of predictions that flip")
 _PROBABILITIES: Any = Field(
-    default="softmax",
-    description="how outputs become label probabilities: softmax, or the nearest point of the simplex",
+    default="auto",
+    description="how outputs become label probabilities: softmax, softmax at the temperature that suits leave-one-out "
+    "outputs best, or the nearest point of the simplex; auto calibrates networks trained here by squared loss",
+)
+_SHARPNESS: Any = Field(
+    default="auto",
+    description="softmax as it is, or at the temperature that suits leave-one-out outputs best; auto calibrates "
+    "networks that were trained here by squared loss",
 )
 
 
@@ -57,6 +64,12 @@ class StrategyOptions(Request):
     why: Annotated[int, Field(strict=True, ge=0, le=50)] = Field(
         default=5, description="how many items to name as the reason for each suggestion"
     )
+
+
+class UncertaintyOptions(StrategyOptions):
+    """What reads outputs as probabilities."""
+
+    probabilities: Sharpness = _SHARPNESS
 
 
 class MlmocOptions(StrategyOptions):
@@ -123,7 +136,7 @@ class NpcOptions(StrategyOptions):
     )
 
 
-class DynamicalOptions(StrategyOptions):
+class DynamicalOptions(UncertaintyOptions):
     """Training dynamics."""
 
     reference: Reference = Field(
@@ -151,13 +164,13 @@ class CoresetOptions(StrategyOptions):
     features: Features = Field(default="penultimate", description="what distances are taken of")
 
 
-class BadgeOptions(StrategyOptions):
+class BadgeOptions(UncertaintyOptions):
     """BADGE."""
 
     partitions: int = _whole(1, 1000, 1, "deal the candidates out and pick a share from each part: for large batches")
 
 
-class AlblOptions(StrategyOptions):
+class AlblOptions(UncertaintyOptions):
     """Active learning by learning."""
 
     exploration: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
@@ -173,7 +186,7 @@ class TypiclustOptions(StrategyOptions):
     features: Features = Field(default="auto", description="what is clustered: auto is the inputs of vector pools")
 
 
-class BaldOptions(StrategyOptions):
+class BaldOptions(UncertaintyOptions):
     """BALD."""
 
     samples: int = _whole(2, 1000, 20, "networks drawn by dropout")
@@ -182,7 +195,7 @@ class BaldOptions(StrategyOptions):
     )
 
 
-class EglOptions(StrategyOptions):
+class EglOptions(UncertaintyOptions):
     """Expected gradient length."""
 
     parameters: Literal["last_layer", "all"] = Field(
@@ -198,9 +211,9 @@ OPTIONS: dict[str, type[StrategyOptions]] = {
     "dynamical": DynamicalOptions,
     "ntkcpl": NtkcplOptions,
     "random": StrategyOptions,
-    "entropy": StrategyOptions,
+    "entropy": UncertaintyOptions,
     "margin": StrategyOptions,
-    "least_confidence": StrategyOptions,
+    "least_confidence": UncertaintyOptions,
     "coreset": CoresetOptions,
     "badge": BadgeOptions,
     "albl": AlblOptions,

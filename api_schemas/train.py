@@ -44,7 +44,9 @@ class TrainRequest(Request):
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
     warm_start: bool = Field(default=False, strict=True, description="begin with the active checkpoint's weights")
     standardise: bool = Field(
-        default=True, strict=True, description="give the network inputs of mean zero and deviation one, per feature"
+        default=True,
+        strict=True,
+        description="give the network inputs of mean zero and one scale, one each for features in units of their own",
     )
     loss_prediction: bool = Field(
         default=False, strict=True, description="train the module that the strategy ll4al scores with"

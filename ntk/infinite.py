@@ -9,7 +9,10 @@ import math
 
 import torch
 
+from ntk.kernel import Tick, nothing, tile_plan
+
 Tensor = torch.Tensor
+TILE_ENTRIES = 1 << 20
 
 
 def relu_ntk(
@@ -19,12 +22,22 @@ def relu_ntk(
     *,
     weight_variance: float = 2.0,
     bias_variance: float = 0.0,
+    on_tile: Tick = nothing,
 ) -> Tensor:
     """(N, M) tangent kernel of one output of a ReLU perceptron with `depth` hidden layers, all layers trained.
 
-    Weights enter as √(weight_variance/width)·w and biases as √bias_variance·b with standard normal w and b.
+    Weights enter as √(weight_variance/width)·w and biases as √bias_variance·b with standard normal w and b. Beside the
+    kernel a tile of work is held.
     """
     x, z = x.double(), z.double()
+    found = torch.empty((len(x), len(z)), dtype=torch.float64, device=x.device)
+    for start, stop in tile_plan(len(x), max(1, TILE_ENTRIES // max(len(z), 1))):
+        found[start:stop] = _tile(x[start:stop], z, depth, weight_variance, bias_variance)
+        on_tile()
+    return found
+
+
+def _tile(x: Tensor, z: Tensor, depth: int, weight_variance: float, bias_variance: float) -> Tensor:
     features = x.shape[1]
     sigma = weight_variance * (x @ z.mT) / features + bias_variance
     at_x = weight_variance * x.square().sum(dim=1) / features + bias_variance

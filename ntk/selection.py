@@ -42,6 +42,11 @@ class Allowed:
         """A copy with these candidates only."""
         return Allowed(self.mask & mask, self.keys, classes=self._classes, quota=self._quota, near=self._near)
 
+    @property
+    def ruled(self) -> bool:
+        """Whether a pick can take more than itself away."""
+        return self._quota is not None or self._near is not None
+
     def any(self) -> bool:
         """Whether anything may be picked."""
         return bool(self.mask.any())

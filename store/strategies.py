@@ -39,7 +39,7 @@ _EVERY = (
         f"{_LA}, equation 13",
         ("checkpoint",),
         "tile + 24*m*C + 8*m*b",
-        "m*C + b*m*m",
+        "m*C + b*b*m*m",
     ),
     Strategy(
         "emoc",
@@ -48,7 +48,7 @@ _EVERY = (
         f"{_LA}, equation 3",
         ("checkpoint",),
         "tile + 32*m*C + 8*m*b",
-        "m*C + b*m*m*C",
+        "m*C + b*m*m*(b + C)",
     ),
     Strategy(
         "eer",
@@ -57,7 +57,7 @@ _EVERY = (
         f"{_LA}, equation 2",
         ("checkpoint",),
         "8*tile + 24*m*C + 8*m*b",
-        "b*m*m*C",
+        "b*m*m*(b + C)",
     ),
     Strategy(
         "one_step",
@@ -74,8 +74,8 @@ _EVERY = (
         "Most likely model output change under the kernel of an infinitely wide network on the inputs.",
         f"{_LA}, figure 1b",
         ("checkpoint",),
-        "48*N*N + 16*m*m + 8*N*D",
-        "N*N*D + n*n*n + n*m*m + b*m*m",
+        "tile + 24*N*N + 16*m*m + 8*N*D",
+        "N*N*D + n*n*n + n*m*m + b*b*m*m",
     ),
     Strategy(
         "gp",
@@ -84,7 +84,7 @@ _EVERY = (
         f"{_LA}, figure 1b",
         ("checkpoint",),
         "32*N*N + 16*m*m + 8*N*D",
-        "N*N*D + n*n*n + n*m*m + b*m*m",
+        "N*N*D + n*n*n + n*m*m + b*b*m*m",
     ),
     Strategy(
         "npc",
@@ -111,11 +111,17 @@ _EVERY = (
         "Wen, Pizarro and Williams: NTKCPL: Active Learning on Top of Self-Supervised Model by Estimating True "
         "Coverage, 2023, algorithms 1 and 2",
         ("checkpoint",),
-        "4*tile + 56*N*N + 24*N*k + 8*N*D",
+        "4*tile + 32*N*N + 24*N*k + 8*N*D",
         "N*N*D + n*n*N + b*N*m*k",
     ),
     Strategy(
-        "random", "Random", "Uniform without replacement; works before any checkpoint.", "the yardstick", (), "8*m", "m"
+        "random",
+        "Random",
+        "Uniform without replacement; works before any checkpoint.",
+        "the yardstick",
+        (),
+        "64*m",
+        "m",
     ),
     Strategy(
         "entropy",
@@ -123,7 +129,7 @@ _EVERY = (
         "The largest entropy of the softmax of the outputs.",
         _SURVEY,
         ("checkpoint",),
-        "24*m*C",
+        "32*m*C + 48*m",
         "m*C",
     ),
     Strategy(
@@ -132,7 +138,7 @@ _EVERY = (
         "The smallest gap between the two largest outputs.",
         _SURVEY,
         ("checkpoint",),
-        "24*m*C",
+        "24*m*C + 48*m",
         "m*C",
     ),
     Strategy(
@@ -141,7 +147,7 @@ _EVERY = (
         "The smallest softmax probability of the predicted class.",
         _SURVEY,
         ("checkpoint",),
-        "24*m*C",
+        "32*m*C + 48*m",
         "m*C",
     ),
     Strategy(
@@ -159,7 +165,7 @@ _EVERY = (
         "Diverse and uncertain items: k-means++ on the gradients their predicted labels would cause.",
         "Ash et al.: Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020",
         ("checkpoint",),
-        "24*m*C + 16*N*D",
+        "32*m*C + 64*m + 16*N*D",
         "b*m*(C + D)",
     ),
     Strategy(

@@ -50,15 +50,15 @@ def expected_change(case: Problem, kind: str, *, network: bool, most_likely: boo
     return scores
 
 
-def expected_error_reduction(case: Problem, *, network: bool = False) -> list[float]:
+def expected_error_reduction(case: Problem, *, network: bool = False, temperature: float = 1.0) -> list[float]:
     """Minus the expected entropy over the candidates, one refit per candidate and label."""
     before = case.outputs if network else now(case)
     scores = []
     for candidate in case.candidates:
-        p = before[candidate].softmax(dim=0)
+        p = (before[candidate] / temperature).softmax(dim=0)
         total = 0.0
         for y in range(len(p)):
-            after = hypothetical(case, candidate, y)[case.candidates]
+            after = hypothetical(case, candidate, y)[case.candidates] / temperature
             total += float(p[y]) * sum(oracles.entropy(row) for row in after.tolist())
         scores.append(-total)
     return scores

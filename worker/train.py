@@ -34,6 +34,8 @@ _OPTIONS = {
     "unlabeled_weight",
     "realign",
 }
+# What a warm start takes over with the weights; labels that it saw are known until there are newer ones.
+_KEPT = ("standardisation", "trained_on")
 
 
 @dataclass
@@ -87,7 +89,7 @@ def _plan(context: Context, job: Job) -> _Plan:
 def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.Module:
     """The network to fit: initial weights by the seed, or those of the checkpoint to start from."""
     if plan.start is not None:
-        plan.extras = {key: plan.start.extras[key] for key in ("standardisation",) if key in plan.start.extras}
+        plan.extras = {key: plan.start.extras[key] for key in _KEPT if key in plan.start.extras}
         return open_network(context, plan.start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(job.arguments["training"]["seed"]))
@@ -96,7 +98,10 @@ def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.
     if not job.arguments["standardise"] or len(everything) == 0:
         return module
     reporter.stage("standardising inputs")
-    mean, scale = standardisation(PoolItems(context, plan.labeled.chunks, np.sort(everything)))
+    try:
+        mean, scale = standardisation(PoolItems(context, plan.labeled.chunks, np.sort(everything)))
+    except ValueError as error:
+        raise JobError("training_impossible", f'{error}; or train with "standardise": false') from error
     tensors = {"mean": mean.float().contiguous(), "scale": scale.float().contiguous()}
     plan.extras = {"standardisation": context.artifacts.put_file(io.BytesIO(save(tensors)))}
     return standardised(module, tensors["mean"], tensors["scale"])
@@ -137,7 +142,9 @@ def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter:
     """Keep the checkpoint; returns what the job's arguments gain."""
     reporter.stage("saving")
     weights = _saved(context, unwrapped(fitted.module))
-    extras = plan.extras | {"trained_on": len(plan.labels) if fitted.steps else 0}
+    extras = dict(plan.extras)
+    if fitted.steps or plan.start is None:
+        extras["trained_on"] = len(plan.labels) if fitted.steps else 0
     if fitted.loss_predictor is not None:
         kept = _saved(context, fitted.loss_predictor)
         extras["loss_predictor"] = {"artifact": kept, "input_shape": plan.input_shape}

@@ -80,6 +80,15 @@ def test_expected_error_reduction_equals_refitting(
     assert found.tolist() == pytest.approx(strategy_oracles.expected_error_reduction(case, network=network), rel=1e-9)
 
 
+@pytest.mark.parametrize("temperature", [0.1, 3.0])
+def test_expected_error_reduction_at_a_temperature(temperature: float, device: torch.device) -> None:
+    case = problem(7, items=20, labeled=5)
+    model = look(case, build(case, device), False)
+    found = eer(model, probabilities(model.base / temperature), temperature)
+    expected = strategy_oracles.expected_error_reduction(case, temperature=temperature)
+    assert found.tolist() == pytest.approx(expected, rel=1e-9)
+
+
 def test_expected_error_reduction_survives_large_outputs(device: torch.device) -> None:
     case = problem(4, items=18, labeled=3)
     case.outputs = 300 * case.outputs

@@ -28,7 +28,7 @@ def albl(window: Window, request: Request) -> Picks:
     memory = _rewarded(window, request.memory or _fresh(), floor, options)
     probabilities = bandit.chances(memory["weights"], floor)
     generator = request.generator()
-    propose = _arms(window, request.check)
+    propose = _arms(window, options["probabilities"], request.check)
     chosen: list[int] = []
     scores: list[float] = []
     proposed: dict[int, Json] = {}
@@ -89,12 +89,12 @@ def _rewarded(window: Window, memory: Json, floor: float, options: Json) -> Json
     return {"weights": dict(weights), "waiting": waiting, "history": history[-_HISTORY_MAX:], "learned": learned}
 
 
-def _arms(window: Window, check: Callable[[], None]) -> dict[str, Callable[[list[int]], Tensor]]:
+def _arms(window: Window, probabilities: str, check: Callable[[], None]) -> dict[str, Callable[[list[int]], Tensor]]:
     """Scores (m,) of each arm, given what was picked before."""
     features = window.features("penultimate", check)
     own = features[window.candidates]
     nearest = nearest_squared(own, features[window.posterior.labeled])
-    unsure = uncertainty.least_confidence(window.posterior.candidate_outputs)
+    unsure = uncertainty.least_confidence(window.posterior.candidate_outputs / window.temperature(probabilities))
 
     def farthest(chosen: list[int]) -> Tensor:
         nonlocal nearest

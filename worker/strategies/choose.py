@@ -176,7 +176,7 @@ def fits(window: Window, strategy: str, options: Json, count: int, memory_bytes:
         sizes = {"m": candidates, "N": values["n"] + candidates, "b": min(values["b"], candidates)}
         return evaluate(formula, values | sizes)
 
-    would = bisect_right(range(1, int(values["m"]) + 1), memory_bytes, key=at)
+    would = bisect_right(range(1, int(values["m"]) + 1), float(memory_bytes), key=at)
     hint = f"a window of {would} candidates would fit" if would else "no window of this project would fit"
     raise JobError(
         "too_large",

@@ -19,7 +19,7 @@ def coreset(window: Window, request: Request) -> Picks:
 
 def badge(window: Window, request: Request) -> Picks:
     """k-means++ on hypothesised last-layer gradients."""
-    outputs = window.posterior.candidate_outputs
+    outputs = window.posterior.candidate_outputs / window.temperature(request.options["probabilities"])
     residuals = loss_weights(outputs, outputs.argmax(dim=1))
     features = window.features("penultimate", request.check)
     embedding = diversity.GradientEmbedding(residuals, features[window.candidates])

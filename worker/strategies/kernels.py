@@ -22,9 +22,9 @@ def npc(window: Window, request: Request) -> Picks:
         grams = (of_labeled @ of_labeled.mT, of_labeled @ of_candidates.mT, of_candidates @ of_candidates.mT)
         ridge = posterior.ridge * float(phi.square().sum(dim=1).mean() / posterior.gram.diagonal().double().mean())
     else:
-        gram = posterior.gram
-        rows, columns = gram[labeled], gram[candidates]
-        grams = (rows[:, labeled].double(), rows[:, candidates].double(), columns[:, candidates].double())
+        # In the kernel's own type: what counts as rounding depends on it.
+        rows = posterior.gram[labeled]
+        grams = (rows[:, labeled], rows[:, candidates], posterior.gram[candidates][:, candidates])
         ridge = posterior.ridge
     found = best_conditioned(
         *grams,
@@ -35,7 +35,7 @@ def npc(window: Window, request: Request) -> Picks:
         generator=request.generator(),
         allowed=request.allowed.mask,
         order=window.keys,
-        rules=lambda: request.allowed.fork().take,
+        rules=(lambda: request.allowed.fork().take) if request.allowed.ruled else None,
         on_tile=request.check,
     )
     for index in found.indices.tolist():
@@ -73,7 +73,8 @@ def ntkcpl(window: Window, request: Request) -> Picks:
         posterior.n, request.count, len(torch.unique(posterior.labels)), options["max_clusters"]
     )
     pseudo = cover.pseudo_labels(clustered[members], labeled, posterior.labels, predicted, clusters, request.seed)
-    gram = relu_ntk(base[members], base[members], options["depth"]).to(posterior.gram.dtype)
+    own = base[members]
+    gram = relu_ntk(own, own, options["depth"], on_tile=request.check).to(posterior.gram.dtype)
     ridge = posterior.ridge * float(gram.diagonal().mean() / posterior.gram.diagonal().double().mean())
     found = cover.ntkcpl(
         gram,

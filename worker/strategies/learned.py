@@ -23,20 +23,21 @@ def bald(window: Window, request: Request) -> Picks:
     options = request.options
     samples = DropoutSamples(window.module, rate=options["dropout"], dtype=window.dtype, device=window.device)
     outputs = window.posterior.candidate_outputs
+    temperature = window.temperature(options["probabilities"])
     changes = samples.changes(window.items(window.candidates), options["samples"], request.seed, request.check)
     note = None
     if not samples.own_layers:
         note = f"the network has no dropout layers: dropout of {options['dropout']:g} acts on its last layer's input"
-    picks = best(learned.bald(outputs + change for change in changes), request)
+    picks = best(learned.bald((outputs + change) / temperature for change in changes), request)
     return Picks(picks.indices, picks.scores, note)
 
 
 def egl(window: Window, request: Request) -> Picks:
     """Expected length of the loss gradient."""
-    outputs = window.posterior.candidate_outputs
+    outputs = window.posterior.candidate_outputs / window.temperature(request.options["probabilities"])
     if request.options["parameters"] == "last_layer":
         h = window.features("penultimate", request.check)[window.candidates]
-        lengths = learned.last_layer_gradient_lengths(outputs, h, bias=True)
+        lengths = learned.last_layer_gradient_lengths(outputs, h, bias=window.last_layer_has_bias)
     else:
         gradients = Gradients(window.module, dtype=window.dtype, device=window.device)
         items = window.items(window.candidates)
@@ -69,8 +70,9 @@ def dynamical(window: Window, request: Request) -> Picks:
     """The largest growth of the training dynamics, linear in the pool."""
     posterior, options = window.posterior, request.options
     gradients = Gradients(window.module, dtype=window.dtype, device=window.device)
-    outputs = window.outputs_of(window.candidates, options["reference"])
-    of_labeled = window.outputs_of(posterior.labeled, options["reference"])
+    temperature = window.temperature(options["probabilities"])
+    outputs = window.outputs_of(window.candidates, options["reference"]) / temperature
+    of_labeled = window.outputs_of(posterior.labeled, options["reference"]) / temperature
     found = most_dynamic(
         gradients,
         window.items(window.candidates),

@@ -34,17 +34,23 @@ def look_ahead(window: Window, request: Request, family: str) -> Picks:
         posterior.column_l1,
         request.check,
     )
-    return _picked(look, _score(family, request.options), request)
+    return _picked(look, _score(window, family, request.options), request)
 
 
-def _score(family: str, options: Json) -> Score:
+def _score(window: Window, family: str, options: Json) -> Score:
     change: Change = options.get("change", "norm")
     if family == "mlmoc":
         return lambda look: mlmoc(look, change)
-    of_outputs = nearest_probabilities if options["probabilities"] == "simplex" else probabilities
+    temperature = window.temperature(options["probabilities"])
+
+    def of_outputs(outputs: Tensor) -> Tensor:
+        if options["probabilities"] == "simplex":
+            return nearest_probabilities(outputs)
+        return probabilities(outputs / temperature)
+
     if family == "emoc":
         return lambda look: emoc(look, of_outputs(look.base), change)
-    return lambda look: eer(look, of_outputs(look.base))
+    return lambda look: eer(look, of_outputs(look.base), temperature)
 
 
 def _picked(look: LookAhead, score: Score, request: Request) -> Picks:
@@ -63,7 +69,8 @@ def infinite_ntk(window: Window, request: Request) -> Picks:
     """MLMOC with the kernel of an infinitely wide ReLU perceptron on the flattened inputs [LA fig. 1b]."""
     features = window.features("inputs", request.check)
     depth = int(request.options["depth"] or _DEPTH)
-    return _another_kernel(window, relu_ntk(features, features, depth, bias_variance=0.1), request)
+    gram = relu_ntk(features, features, depth, bias_variance=0.1, on_tile=request.check)
+    return _another_kernel(window, gram, request)
 
 
 def gaussian_process(window: Window, request: Request) -> Picks:
@@ -72,10 +79,14 @@ def gaussian_process(window: Window, request: Request) -> Picks:
     squared = squared_distances(features, features)
     scale = request.options["length_scale"]
     if scale is None:
-        # The median distance: the usual scale when nothing else is known.
-        positive = squared[squared > 0]
-        scale = float(positive.median().sqrt()) if len(positive) else 1.0
+        scale = _median(squared)
     return _another_kernel(window, torch.exp(squared.div_(-2 * scale * scale)), request)
+
+
+def _median(squared: Tensor) -> float:
+    """The median of the distances that are not nought, the usual scale when nothing else is known; 1 without any."""
+    positive = squared.masked_select(squared > 0)
+    return float(positive.median().sqrt()) if len(positive) else 1.0
 
 
 def _another_kernel(window: Window, gram: Tensor, request: Request) -> Picks:

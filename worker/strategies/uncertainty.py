@@ -15,13 +15,18 @@ def by_outputs(score: Callable[[Tensor], Tensor]) -> Callable[[Window, Request],
     """A strategy from a score of linearized outputs (m, C)."""
 
     def pick(window: Window, request: Request) -> Picks:
-        return best(score(window.posterior.candidate_outputs), request)
+        outputs = window.posterior.candidate_outputs
+        return best(score(outputs / window.temperature(request.options["probabilities"])), request)
 
     return pick
 
 
+def margin(window: Window, request: Request) -> Picks:
+    """The smallest gap between the two largest outputs."""
+    return best(uncertainty.margin(window.posterior.candidate_outputs), request)
+
+
 entropy = by_outputs(uncertainty.entropy)
-margin = by_outputs(uncertainty.margin)
 least_confidence = by_outputs(uncertainty.least_confidence)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ntk.calibration import temperature
 from ntk.kernel import Items, Tick, nothing
 from ntk.penultimate import Penultimate
 from ntk.posterior import Posterior
@@ -26,6 +27,8 @@ class Window:
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     open_loss_predictor: Callable[[nn.Module], LossPredictor | None] = lambda _: None
+    one_hot_targets: bool = False  # whether the network is known to be fitted to them by squared loss
+    last_layer_has_bias: bool = True  # known once `penultimate` features were read
     _module: nn.Module | None = None
     _features: dict[str, Tensor] = field(default_factory=dict)
     _penultimate: Penultimate | None = None
@@ -61,6 +64,15 @@ class Window:
         """(q, C) outputs of window items: of the kernel model (`linearized`) or of the checkpoint (`network`)."""
         return self.posterior.outputs_of(items) if reference == "linearized" else self.network_outputs[items]
 
+    def temperature(self, probabilities: str) -> float:
+        """What outputs are divided by before a softmax: 1, or by leave-one-out outputs where it is to be calibrated.
+
+        `auto` calibrates outputs fitted to one-hot targets: their softmax is nearly flat however sure the network is.
+        """
+        if probabilities == "calibrated" or (probabilities == "auto" and self.one_hot_targets):
+            return temperature(self.posterior.leave_one_out(), self.posterior.labels)
+        return 1.0
+
     def features(self, kind: str, on_tile: Tick = nothing) -> Tensor:
         """(N, D), float64: `inputs` flattened, `penultimate` (the last layer's input), or `auto`.
 
@@ -81,7 +93,8 @@ class Window:
             return items[0 : len(items)].flatten(1).double().to(self.device)
         if self._penultimate is None:
             self._penultimate = Penultimate(self.module, dtype=self.dtype, device=self.device)
-        return self._penultimate.read(items, on_tile)[0]
+        features, _, self.last_layer_has_bias = self._penultimate.read(items, on_tile)
+        return features
 
     def items(self, indices: Tensor | Sequence[int]) -> Items:
         """Inputs of some of the window's items, read when they are needed."""

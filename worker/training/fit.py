@@ -169,8 +169,8 @@ class _Fitting:
     def _check_finite(self, loss: Tensor, when: str) -> None:
         if not bool(torch.isfinite(loss)):
             raise FloatingPointError(
-                f"the loss is {float(loss.detach())} {when}: use a learning rate below {self._options.learning_rate}, or "
-                "standardise the items"
+                f"the loss is {float(loss.detach())} {when}: use a learning rate below "
+                f"{self._options.learning_rate}, or standardise the items"
             )
 
 

@@ -1,4 +1,4 @@
-"""Inputs with mean zero and standard deviation one, by a layer that belongs to the network."""
+"""Inputs with mean zero and a scale of one, by a layer that belongs to the network."""
 
 from collections import OrderedDict
 
@@ -10,6 +10,8 @@ from worker.training.batches import dtype_of
 
 Tensor = torch.Tensor
 _BATCH = 1024
+# Deviations whose root mean square is at most so many times their median are taken to be in one unit.
+_ONE_UNIT = 10
 
 
 class Standardise(nn.Module):
@@ -31,7 +33,9 @@ class Standardise(nn.Module):
 def standardisation(x: Items) -> tuple[Tensor, Tensor]:
     """(mean, scale) of items, float64, in one pass: (D,) each for vectors, (channels, 1, ...) each for images.
 
-    The scale is the standard deviation over all items (and places), and 1 where every value is the same. Batches are
+    Features in one unit (pixels, embeddings, word weights) share one scale, the root mean square of their standard
+    deviations over all items (and places): what hardly varies is not blown up until rare values decide everything.
+    Features in units of their own are each divided by their deviation; 1 where every value is the same. Batches are
     joined by the formula for the variance of two samples together, so that a large mean costs no digits.
 
     Raises ValueError for no items, for items that are single numbers or indices, and for values that are not finite.
@@ -57,7 +61,13 @@ def standardisation(x: Items) -> tuple[Tensor, Tensor]:
         raise ValueError("the items hold values that are not finite numbers, or too large to be squared")
     scale = (squares / count).sqrt()
     # Equal values are told by their range: their mean is rounded, and the rounding must not become a scale.
-    scale[(low == high) | (scale < torch.finfo(torch.float32).tiny)] = 1
+    same = (low == high) | (scale < torch.finfo(torch.float32).tiny)
+    varying = scale[~same]
+    if len(varying):
+        together = varying.square().mean().sqrt()
+        if together <= _ONE_UNIT * varying.median():
+            scale[:] = together
+    scale[same] = 1
     places = [1] * (x[0:1].ndim - 2)
     return mean.reshape(-1, *places), scale.reshape(-1, *places)
 

@@ -11,19 +11,22 @@ from ntk.acquisition.lookahead.model import LookAhead
 Tensor = torch.Tensor
 
 
-def eer(look: LookAhead, probabilities: Tensor) -> Tensor:
+def eer(look: LookAhead, probabilities: Tensor, temperature: float = 1.0) -> Tensor:
     """Minus the expected entropy (nats) of the updated predictions over the counted candidates, (m,) [LA eq. 2].
 
-    `probabilities` (m, C) are p(y'|x'). All C labels of a pair cost one softmax: with z = f(x) − W f(x') the updated
-    outputs are z + W e_y', so that only one term of the sums Z = Σ exp z and A = Σ z exp z is exchanged:
+    `probabilities` (m, C) are p(y'|x'); updated predictions are the softmax of the updated outputs over the
+    temperature T. All C labels of a pair cost one softmax: with z = (f(x) − W f(x')) / T the updated outputs over T
+    are z + (W / T) e_y', so that only one term of the sums Z = Σ exp z and A = Σ z exp z is exchanged:
     H = log Z_y' − A_y' / Z_y'.
     """
     classes = look.outputs.shape[1]
     dtype = look.covariance.dtype
-    outputs, chances, weights = look.outputs.to(dtype), probabilities.to(dtype), look.weights()
+    outputs = (look.outputs / temperature).to(dtype)
+    chances, weights = probabilities.to(dtype), look.weights()
     total = torch.zeros(look.size, dtype=torch.float64, device=outputs.device)
-    for rows, w in look.tiles(classes):
-        z = outputs[rows, None, :] - w[..., None] * outputs
+    for rows, effect in look.tiles(classes):
+        z = outputs[rows, None, :] - effect[..., None] * outputs
+        w = effect.div_(temperature)
         # With the largest of z and z + W at 0 no exponential overflows; entropy does not see the shift.
         z -= z.amax(dim=2, keepdim=True) + w.clamp(min=0)[..., None]
         raised = z + w[..., None]
