@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine lint clean
+.PHONY: demo test up install bench bench-engine bench-labels lint clean
 
 install: $(STAMP)
 
@@ -33,19 +33,31 @@ bench: $(STAMP)
 	@$(BIN)/python -m benchmarks.digits_sequential
 
 # Kernel engines side by side, the others in an environment of their own; about a quarter of an hour.
-PEERS := .venv-engines
-PEERS_PIP := $(PEERS)/bin/pip install --quiet --disable-pip-version-check
-$(PEERS)/.installed:
-	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS_PIP) torch==2.13.0 numpy==2.4.6 scipy einops dill jax==0.4.30 jaxlib==0.4.30 neural-tangents==0.6.5
-	@$(PEERS_PIP) --no-deps asdl==0.1.5 bmdal_reg==3.0.2 backpack-for-pytorch==1.7.1 unfoldNd==0.2.3
+ENGINES := .venv-engines
+ENGINES_PIP := $(ENGINES)/bin/pip install --quiet --disable-pip-version-check
+$(ENGINES)/.installed:
+	@$(PYTHON) -m venv $(ENGINES)
+	@$(ENGINES_PIP) torch==2.13.0 numpy==2.4.6 scipy einops dill jax==0.4.30 jaxlib==0.4.30 neural-tangents==0.6.5
+	@$(ENGINES_PIP) --no-deps asdl==0.1.5 bmdal_reg==3.0.2 backpack-for-pytorch==1.7.1 unfoldNd==0.2.3
 	@touch $@
 
-bench-engine: $(STAMP) $(PEERS)/.installed
-	@$(BIN)/python -m benchmarks.engine --python $(PEERS)/bin/python
+bench-engine: $(STAMP) $(ENGINES)/.installed
+	@$(BIN)/python -m benchmarks.engine --python $(ENGINES)/bin/python
+
+# Every strategy against those of other libraries, which live in an environment of their own; about an hour and a half
+# on two cores, and goes on where it was stopped.
+PEERS := .venv-peers
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bench-labels: $(STAMP) $(PEERS)/.installed
+	@$(BIN)/python -m benchmarks.label_efficiency run
+	@$(BIN)/python -m benchmarks.label_efficiency report
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(PEERS) .lookahead build *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PEERS) .lookahead build *.egg-info

@@ -45,12 +45,12 @@ _CHANGE: Any = Field(default="norm", description="length of the change of output
 _PROBABILITIES: Any = Field(
     default="auto",
     description="how outputs become label probabilities: softmax, softmax at the temperature that suits leave-one-out "
-    "outputs best, or the nearest point of the simplex; auto calibrates networks trained here by squared loss",
+    "outputs best, or the nearest point of the simplex; auto calibrates networks trained here",
 )
 _SHARPNESS: Any = Field(
     default="auto",
     description="softmax as it is, or at the temperature that suits leave-one-out outputs best; auto calibrates "
-    "networks that were trained here by squared loss",
+    "networks trained here",
 )
 
 
@@ -72,11 +72,20 @@ class UncertaintyOptions(StrategyOptions):
     probabilities: Sharpness = _SHARPNESS
 
 
+_NOISE: Any = Field(
+    default=0.0,
+    description="how much the label is doubted in advance, as a variance in units of the kernel's mean diagonal: "
+    "beyond 0, items that resemble few others count for less; 0 as published",
+)
+Noise = Annotated[float, Field(ge=0, le=1e6)]
+
+
 class MlmocOptions(StrategyOptions):
     """Most likely model output change."""
 
     reference: Reference = _REFERENCE
     batch: Batch = _BATCH
+    noise: Noise = _NOISE
     change: Change = _CHANGE
 
 
@@ -93,6 +102,7 @@ class EerOptions(StrategyOptions):
         default="linearized", description="whose probabilities weigh the labels: the kernel model's or the checkpoint's"
     )
     batch: Batch = _BATCH
+    noise: Noise = _NOISE
     probabilities: Probabilities = _PROBABILITIES
 
 

@@ -47,7 +47,7 @@ _EVERY = (
         "The same change in expectation over the labels the item may have.",
         f"{_LA}, equation 3",
         ("checkpoint",),
-        "tile + 32*m*C + 8*m*b",
+        "tile + 40*m*C + 8*m*b",
         "m*C + b*m*m*(b + C)",
     ),
     Strategy(
@@ -92,7 +92,7 @@ _EVERY = (
         "The batch that keeps the labeled items' kernel matrix best conditioned: its smallest eigenvalue largest.",
         "A Neural Pre-Conditioning Active Learning Algorithm to Reduce Label Complexity, NeurIPS 2022, algorithm 1",
         ("checkpoint",),
-        "2*tile + 16*n*n + 24*n*m + 16*m*m",
+        "2*tile + 48*n*n + 24*n*m + 16*m*m",
         "10*n*n*n + n*n*m + m*m + s*(n*b*b + b*b*b)",
     ),
     Strategy(
@@ -101,7 +101,7 @@ _EVERY = (
         "The items whose gradients add most to the speed of training together with the labeled ones.",
         "Wang et al.: Deep Active Learning by Leveraging Training Dynamics, NeurIPS 2022, equations 12 and 13",
         ("checkpoint",),
-        "8*tile + 24*P + 24*m*C",
+        "8*tile + 24*P + 24*m*C + 16*n*N",
         "P*(n + 3*m + 2*b*m)",
     ),
     Strategy(
@@ -129,7 +129,7 @@ _EVERY = (
         "The largest entropy of the softmax of the outputs.",
         _SURVEY,
         ("checkpoint",),
-        "32*m*C + 48*m",
+        "32*N*C + 48*m",
         "m*C",
     ),
     Strategy(
@@ -147,7 +147,7 @@ _EVERY = (
         "The smallest softmax probability of the predicted class.",
         _SURVEY,
         ("checkpoint",),
-        "32*m*C + 48*m",
+        "32*N*C + 48*m",
         "m*C",
     ),
     Strategy(
@@ -165,7 +165,7 @@ _EVERY = (
         "Diverse and uncertain items: k-means++ on the gradients their predicted labels would cause.",
         "Ash et al.: Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020",
         ("checkpoint",),
-        "32*m*C + 64*m + 16*N*D",
+        "tile + 32*m*C + 64*m + 16*N*D",
         "b*m*(C + D)",
     ),
     Strategy(

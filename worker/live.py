@@ -161,7 +161,7 @@ class Live:
                 open_loss_predictor=lambda module: open_loss_predictor(context, self.checkpoint, module),
                 dtype=torch.float64 if self.options["dtype"] == "float64" else torch.float32,
                 device=context.device,
-                one_hot_targets=self.checkpoint.loss == "squared" and "trained_on" in self.checkpoint.extras,
+                trained_here="trained_on" in self.checkpoint.extras,
             )
         self._window.network_outputs = self.outputs
         self._window.order = torch.tensor(self.positions, dtype=torch.long, device=context.device)

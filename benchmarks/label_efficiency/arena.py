@@ -136,7 +136,7 @@ class Arena:
             order=torch.tensor(items),
             open_module=lambda: current.fitted.module,
             open_loss_predictor=predictor,
-            one_hot_targets=self.setting.training.loss == "squared",
+            trained_here=True,
         )
 
     def _in_batch(

@@ -68,7 +68,7 @@ class Entry:
 _FEW = frozenset(
     [
         *("random", "margin", "badge", "typiclust", "ntkcpl", "npc", "npc, swap", "mlmoc", "mlmoc, label by label"),
-        *("mlmoc, label by label, ridge 0.1", "skactiveml:badge", "skactiveml:typi_clust", "skactiveml:margin"),
+        *("mlmoc, label by label, noise 0.3", "skactiveml:badge", "skactiveml:typi_clust", "skactiveml:margin"),
     ]
 )
 _SOME = _FEW | {
@@ -146,9 +146,10 @@ _PEERS = [
 ENTRIES = [
     *(Entry(name, name) for name in _BATCHES),
     *(Entry(f"{name}, label by label", name, sequential=True) for name in _SEQUENTIAL),
-    Entry("mlmoc, ridge 0.1", "mlmoc", ridge=0.1),
+    Entry("mlmoc, noise 0.3", "mlmoc", {"noise": 0.3}),
+    Entry("mlmoc, label by label, noise 0.3", "mlmoc", {"noise": 0.3}, sequential=True),
+    Entry("emoc, label by label, noise 0.3", "emoc", {"noise": 0.3}, sequential=True),
     Entry("mlmoc, label by label, ridge 0.1", "mlmoc", sequential=True, ridge=0.1),
-    Entry("emoc, label by label, ridge 0.1", "emoc", sequential=True, ridge=0.1),
     Entry("mlmoc, flips", "mlmoc", {"change": "flips"}),
     Entry("npc, swap", "npc", {"search": "swap"}),
     Entry("npc, last layer", "npc", {"kernel": "last_layer"}),

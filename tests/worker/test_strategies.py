@@ -1,6 +1,5 @@
 """Every strategy through the service."""
 
-
 import pytest
 
 from store.strategies import STRATEGIES

@@ -281,7 +281,7 @@ def test_what_cannot_be_fitted_is_refused(message: str, arguments: dict[str, obj
         fit(**(given | arguments))  # type: ignore[arg-type]
 
 
-BAD_OPTIONS = {
+BAD_OPTIONS: dict[str, list[object]] = {
     "loss": ["hinge"],
     "steps": [0],
     "epochs": [0],

@@ -23,8 +23,12 @@ def npc(window: Window, request: Request) -> Picks:
         ridge = posterior.ridge * float(phi.square().sum(dim=1).mean() / posterior.gram.diagonal().double().mean())
     else:
         # In the kernel's own type: what counts as rounding depends on it.
-        rows = posterior.gram[labeled]
-        grams = (rows[:, labeled], rows[:, candidates], posterior.gram[candidates][:, candidates])
+        gram = posterior.gram
+        grams = (
+            gram[labeled][:, labeled],
+            gram[labeled][:, candidates],
+            gram[candidates][:, candidates],
+        )
         ridge = posterior.ridge
     found = best_conditioned(
         *grams,

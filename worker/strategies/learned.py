@@ -71,7 +71,7 @@ def dynamical(window: Window, request: Request) -> Picks:
     posterior, options = window.posterior, request.options
     gradients = Gradients(window.module, dtype=window.dtype, device=window.device)
     temperature = window.temperature(options["probabilities"])
-    outputs = window.outputs_of(window.candidates, options["reference"]) / temperature
+    outputs = window.candidate_outputs(options["reference"]) / temperature
     of_labeled = window.outputs_of(posterior.labeled, options["reference"]) / temperature
     found = most_dynamic(
         gradients,

@@ -26,9 +26,11 @@ def look_ahead(window: Window, request: Request, family: str) -> Picks:
     reference = None
     if request.options["reference"] == "network":
         reference = window.network_outputs[posterior.candidates]
+    # Doubt in the label to come, beside the ridge that is in the variance already.
+    doubt = request.options["noise"] * float(posterior.gram.diagonal().double().mean())
     look = LookAhead.of(
         posterior.covariance,
-        posterior.variance,
+        posterior.variance + doubt,
         posterior.candidate_outputs,
         reference,
         posterior.column_l1,
@@ -61,7 +63,7 @@ def _picked(look: LookAhead, score: Score, request: Request) -> Picks:
 
 def one_gradient_step(window: Window, request: Request) -> Picks:
     """One gradient step on each candidate instead of training to the end [LA fig. 1b]."""
-    outputs = window.outputs_of(window.candidates, request.options["reference"])
+    outputs = window.candidate_outputs(request.options["reference"])
     return best(one_step(window.posterior.gram, window.candidates, outputs), request)
 
 

@@ -27,7 +27,7 @@ class Window:
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     open_loss_predictor: Callable[[nn.Module], LossPredictor | None] = lambda _: None
-    one_hot_targets: bool = False  # whether the network is known to be fitted to them by squared loss
+    trained_here: bool = False  # on this project's labels
     last_layer_has_bias: bool = True  # known once `penultimate` features were read
     _module: nn.Module | None = None
     _features: dict[str, Tensor] = field(default_factory=dict)
@@ -60,6 +60,10 @@ class Window:
         """P: parameters of the network."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    def candidate_outputs(self, reference: str) -> Tensor:
+        """(m, C) outputs of the candidates, as `outputs_of` has them; the kernel model's are held already."""
+        return self.posterior.candidate_outputs if reference == "linearized" else self.network_outputs[self.candidates]
+
     def outputs_of(self, items: Tensor, reference: str) -> Tensor:
         """(q, C) outputs of window items: of the kernel model (`linearized`) or of the checkpoint (`network`)."""
         return self.posterior.outputs_of(items) if reference == "linearized" else self.network_outputs[items]
@@ -67,9 +71,10 @@ class Window:
     def temperature(self, probabilities: str) -> float:
         """What outputs are divided by before a softmax: 1, or by leave-one-out outputs where it is to be calibrated.
 
-        `auto` calibrates outputs fitted to one-hot targets: their softmax is nearly flat however sure the network is.
+        `auto` calibrates networks trained here. Fitted to one-hot targets by squared loss, their softmax is nearly flat
+        however sure they are; fitted to few labels by cross-entropy, it is surer than it should be.
         """
-        if probabilities == "calibrated" or (probabilities == "auto" and self.one_hot_targets):
+        if probabilities == "calibrated" or (probabilities == "auto" and self.trained_here):
             return temperature(self.posterior.leave_one_out(), self.posterior.labels)
         return 1.0
 
