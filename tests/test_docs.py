@@ -10,6 +10,7 @@ from typing import get_args
 from api_schemas.strategies import OPTIONS, StrategyName
 from embedded.supervisor import Supervisor
 from service.settings import ServiceSettings
+from store.strategies import STRATEGIES as DESCRIBED
 from worker.settings import WorkerSettings
 from worker.strategies.choose import STRATEGIES
 
@@ -28,6 +29,18 @@ def test_every_strategy_is_documented_and_runs() -> None:
     assert OPTIONS.keys() == STRATEGIES.keys() == set(get_args(StrategyName)) - {"auto"}
     for name in get_args(StrategyName):
         assert re.search(rf"^## .*\b{name}\b", text, re.MULTILINE), name
+
+
+def test_costs_and_options_are_those_of_the_code() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/strategies.md").read_text(), flags=re.MULTILINE)
+    for name, strategy in DESCRIBED.items():
+        (section,) = (text for text in sections if re.match(rf"{name}:", text))
+        assert f"Memory `{strategy.memory}`, time `{strategy.time}`" in section, name
+    text = "".join(sections)
+    for name, options in OPTIONS.items():
+        assert not {field for field in options.model_fields if f"`{field}" not in text and f".{field}`" not in text}, (
+            name
+        )
 
 
 def test_every_problem_is_documented() -> None:

@@ -25,6 +25,9 @@ CLASSES = 3
 
 # Numbers that change what a strategy does; options that name one of a few ways are found in the schema.
 NUMBERS: dict[str, list[dict[str, Any]]] = {
+    "mlmoc": [{"noise": 0.5}],
+    "emoc": [{"noise": 0.5}],
+    "eer": [{"noise": 0.5}],
     "infinite_ntk": [{"depth": 1}],
     "gp": [{"length_scale": 0.7}],
     "npc": [{"num_subsets": 1}],
