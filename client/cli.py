@@ -27,7 +27,7 @@ from client.cli_common import (
     show,
     show_many,
 )
-from client.cli_jobs import jobs_app, watch
+from client.cli_jobs import jobs_app, train, watch
 from client.sdk import Client
 
 app = typer.Typer(
@@ -224,4 +224,5 @@ def suggest(
         out.print(answer.reason)
 
 
+app.command()(train)
 app.command()(watch)

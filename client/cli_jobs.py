@@ -1,11 +1,27 @@
-"""Commands about jobs."""
+"""Commands about jobs, and the one that starts a training."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from client.cli_common import AsJson, Key, Url, common, follow, id_column, out, run, show, show_many
+from api_schemas import jobs as wire
+from client.cli_common import (
+    AsJson,
+    Key,
+    ProjectName,
+    Url,
+    common,
+    follow,
+    id_column,
+    out,
+    parsed_json,
+    parsed_options,
+    run,
+    show,
+    show_many,
+)
+from client.sdk import Client
 
 jobs_app = typer.Typer(no_args_is_help=True, help="Jobs: what the workers do.")
 JobId = Annotated[str, typer.Argument(help="The job's id, as `jobs list` has it.")]
@@ -53,3 +69,67 @@ def watch(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False)
     """Follow a job until it has ended."""
     done = run(url, key, lambda c: follow(c, job))
     show(done, as_json, f"{done.kind} {done.status}")
+
+
+def train(
+    project: ProjectName,
+    architecture: Annotated[
+        str | None, typer.Option(help="Default: the active checkpoint's, else one that suits the items.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the architecture such as 'hidden=[256,256]'.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="0 leaves the initial weights as they are.")] = None,
+    loss: Annotated[
+        Literal["squared", "cross_entropy", "fixmatch"] | None, typer.Option(help="What is made small.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the initial weights and the order of the items.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The peak of the one-cycle schedule.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Labeled items of a step.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
+    warm_start: Annotated[bool, typer.Option("--warm-start", help="Begin with the active checkpoint.")] = False,
+    standardise: Annotated[bool, typer.Option(help="Give the network standardised inputs.")] = True,
+    loss_prediction: Annotated[
+        bool, typer.Option("--loss-prediction", help="Train the module that the strategy ll4al scores with.")
+    ] = False,
+    fixmatch: Annotated[str | None, typer.Option(help="Options of the loss fixmatch as JSON.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="Kernel options as JSON, in place of the project's.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until it is active.")] = True,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network on the labels so far, and prepare it."""
+    options = parsed_options(option) or None
+    of_fixmatch = None if fixmatch is None else parsed_json(fixmatch, "--fixmatch")
+    of_kernel = None if kernel is None else parsed_json(kernel, "--kernel")
+
+    def call(client: Client) -> wire.Job:
+        job = client.train(
+            project,
+            architecture,
+            options,
+            epochs=epochs,
+            loss=loss,
+            seed=seed,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            warm_start=warm_start,
+            standardise=standardise,
+            loss_prediction=loss_prediction,
+            fixmatch=of_fixmatch,
+            kernel=of_kernel,
+        )
+        return follow(client, job) if wait else job
+
+    job = run(url, key, call)
+    show(job, as_json, _trained(job))
+
+
+def _trained(job: wire.Job) -> str:
+    if job.result is None:
+        return f"Job {job.id} trains it."
+    trained = job.result["trained"]
+    how = f"trained on {trained['labels']} labels" if trained["steps"] else "with the weights that it started from"
+    return f"Checkpoint {job.result['checkpoint']}, {trained['architecture']} {how}, is active."

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +18,7 @@ from api_schemas import labels as label_wire
 from api_schemas import projects as project_wire
 from api_schemas import suggest as suggest_wire
 from client.errors import JobFailedError, WaitTimeoutError
+from client.training import TrainSettings
 from client.transport import T, Transport
 from client.uploads import pool_file, weights_bytes
 
@@ -131,6 +132,20 @@ class Client:
             files={"weights": ("weights", weights_bytes(weights))},
             data={"manifest": json.dumps(manifest)},
         )
+
+    def train(
+        self,
+        project: str,
+        architecture: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **settings: Unpack[TrainSettings],
+    ) -> job_wire.Job:
+        """Train a built-in architecture on the labels so far; without labels it keeps its initial weights.
+
+        Returns the job: once it has succeeded, its checkpoint is active.
+        """
+        body = _given(architecture=architecture, options=options, **settings)
+        return self._ask(job_wire.Job, "POST", _path(project, "train"), json=body)
 
     def jobs(self, project: str | None = None, limit: int = 50) -> list[job_wire.Job]:
         """The newest jobs."""
