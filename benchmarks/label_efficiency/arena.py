@@ -17,6 +17,8 @@ from ntk.acquisition.uncertainty import probabilities
 from ntk.kernels import KernelEngine
 from ntk.penultimate import Penultimate
 from ntk.posterior import Posterior
+from service.operations.auto import Situation
+from service.operations.auto import choose as chosen_by_auto
 from store.architectures import architecture
 from worker.networks import module_of
 from worker.strategies.choose import choose
@@ -146,8 +148,7 @@ class Arena:
         start = time.perf_counter()
         picks = choose(
             window,
-            entry.strategy,
-            checked_options(entry.strategy, entry.options),
+            *self._resolved(entry, window),
             count=count,
             seed=self._seed(current),
             eligible=torch.ones(window.posterior.m, dtype=torch.bool),
@@ -159,18 +160,25 @@ class Arena:
     def _label_by_label(self, entry: Entry, current: Round, count: int) -> tuple[list[int], float]:
         """True labels stream into the kernel model; the network stays as it is until the round ends."""
         window = self._model(current, entry.ridge)
-        options = checked_options(entry.strategy, entry.options)
         chosen: list[int] = []
         start = time.perf_counter()
         for step in range(count):
             eligible = torch.ones(window.posterior.m, dtype=torch.bool)
             seed = self._seed(current) + step
-            picks = choose(window, entry.strategy, options, count=1, seed=seed, eligible=eligible).picks
+            picks = choose(window, *self._resolved(entry, window), count=1, seed=seed, eligible=eligible).picks
             pick = int(window.candidates[picks.indices[0]])
             (item,) = self._items(current, [pick])
             window.posterior.label(pick, int(self.y[item]))
             chosen.append(item)
         return chosen, time.perf_counter() - start
+
+    def _resolved(self, entry: Entry, window: Window) -> tuple[str, dict[str, Any]]:
+        """(strategy, its complete options), for `auto` what the service would choose now."""
+        name, options = entry.strategy, entry.options
+        if name == "auto":
+            chosen = chosen_by_auto(Situation(window.posterior.n, self.classes, trained_here=True))
+            name, options = chosen.strategy, chosen.options
+        return name, checked_options(name, options)
 
     def _by_peer(self, entry: Entry, current: Round, count: int, peers: Peers | None) -> tuple[list[int], float]:
         """What the peer sees is the network's: its last layer's input and its calibrated probabilities."""

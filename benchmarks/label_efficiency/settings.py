@@ -67,8 +67,9 @@ class Entry:
 
 _FEW = frozenset(
     [
-        *("random", "margin", "badge", "typiclust", "ntkcpl", "npc", "npc, swap", "mlmoc", "mlmoc, label by label"),
-        *("mlmoc, label by label, noise 0.3", "skactiveml:badge", "skactiveml:typi_clust", "skactiveml:margin"),
+        *("auto", "auto, label by label", "mlmoc", "mlmoc, label by label", "mlmoc, label by label, noise 0.3"),
+        *("random", "margin", "badge", "typiclust", "ntkcpl", "npc", "npc, swap"),
+        *("skactiveml:badge", "skactiveml:typi_clust", "skactiveml:margin"),
     ]
 )
 _SOME = _FEW | {
@@ -150,6 +151,8 @@ ENTRIES = [
     Entry("mlmoc, label by label, noise 0.3", "mlmoc", {"noise": 0.3}, sequential=True),
     Entry("emoc, label by label, noise 0.3", "emoc", {"noise": 0.3}, sequential=True),
     Entry("mlmoc, label by label, ridge 0.1", "mlmoc", sequential=True, ridge=0.1),
+    Entry("auto", "auto"),
+    Entry("auto, label by label", "auto", sequential=True),
     Entry("mlmoc, flips", "mlmoc", {"change": "flips"}),
     Entry("npc, swap", "npc", {"search": "swap"}),
     Entry("npc, last layer", "npc", {"kernel": "last_layer"}),

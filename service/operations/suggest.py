@@ -54,9 +54,11 @@ def _arguments(
     options = (defaults.options if asked == defaults.strategy else {}) | request.options
     name, reason = asked, None
     if asked == "auto":
-        name, reason = choose(_situation(session, project, request.count))
+        chosen = choose(_situation(session, project))
         _options("auto", options)
-        options = {key: value for key, value in options.items() if key in OPTIONS[name].model_fields}
+        name, reason = chosen.strategy, chosen.reason
+        taken = {key: value for key, value in options.items() if key in OPTIONS[name].model_fields}
+        options = chosen.options | taken
     lease = request.lease_seconds
     if lease is None:
         lease = defaults.lease_seconds if request.annotator is not None else 0
@@ -76,15 +78,12 @@ def _arguments(
     }
 
 
-def _situation(session: Session, project: Project, count: int) -> Situation:
+def _situation(session: Session, project: Project) -> Situation:
     state = session.get_one(KernelState, project.active_state_id)
-    labeled, seen = labels.counted(session, project.id)
     return Situation(
-        labels=labeled,
+        labels=labels.counted(session, project.id)[0],
         classes=len(project.classes),
-        classes_seen=seen,
-        count=count,
-        trained=session.get_one(Checkpoint, state.checkpoint_id).extras.get("trained_on") != 0,
+        trained_here="trained_on" in session.get_one(Checkpoint, state.checkpoint_id).extras,
     )
 
 

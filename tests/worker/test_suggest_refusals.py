@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from api_schemas.strategies import OPTIONS
+from service.operations.auto import COVERED, NOISE
 from store.costs import evaluate
 from store.strategies import TILE_BYTES
 from tests.api import Api, Json, assert_problem
@@ -148,16 +149,15 @@ def test_random_needs_no_checkpoint_and_nothing_else_does_without(api: Api, work
 
 
 def test_auto_says_what_it_chose_and_why(api: Api, ready: Context) -> None:  # noqa: F811
-    for options in ({}, {"batch": "top_k", "why": 2}):
+    for options in ({}, {"batch": "top_k", "why": 2}, {"noise": 0.1}):
         body = api.suggest(options=options).json()
         assert body["strategy"] == "mlmoc"
         assert body["reason"].startswith("auto chose mlmoc: ")
-        assert "checkpoint" in body["reason"]
-        assert body["options"] == {**OPTIONS["mlmoc"]().model_dump(), **options}
+        assert body["options"] == OPTIONS["mlmoc"]().model_dump() | {"noise": NOISE} | options
         assert {s["picked_by"] for s in body["suggestions"]} == {"mlmoc"}
     assert api.suggest(strategy="mlmoc").json()["reason"] is None
     # Options of a strategy that it might have chosen are no mistake.
-    assert api.suggest(options={"features": "inputs"}).json()["options"] == OPTIONS["mlmoc"]().model_dump()
+    assert api.suggest(options={"features": "inputs"}).json()["strategy"] == "mlmoc"
     assert api.suggest(count=13).json()["reason"] == "fewer_items_left"
 
 
@@ -175,5 +175,8 @@ def test_auto_begins_with_typical_items_where_the_network_has_seen_no_label(
     assert found["options"]["features"] == "inputs"
     same = api.suggest(count=2, strategy="typiclust", options={"features": "inputs"}, seed=5).json()
     assert same["suggestions"] == found["suggestions"]
-    api.label("item-1", "b")
+    classes = len(api.get("/projects/p").json()["classes"])
+    for k in range(COVERED * classes):
+        assert api.suggest().json()["strategy"] == "typiclust"
+        api.label(f"item-{k}", "b")
     assert api.suggest().json()["strategy"] == "mlmoc"
