@@ -4,6 +4,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
@@ -225,7 +226,7 @@ def draw_all_curves(runs: Sequence[Run], highlighted: Sequence[str], folder: Pat
         groups[run.dataset, run.model].append(run)
     paths = []
     for (dataset, model), group in sorted(groups.items()):
-        paths.append(folder / f"{dataset}-{model}.png".replace("/", "-").replace(" ", "-"))
+        paths.append(folder / (re.sub(r"[^\w]+", "-", f"{dataset} {model}") + ".png"))
         draw_curves(group, highlighted, paths[-1])
     return paths
 

@@ -65,15 +65,22 @@ def test_commands_exist() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_the_example_runs() -> None:
+def test_the_examples_run() -> None:
     with tempfile.TemporaryDirectory(prefix="lh-") as folder:
         Path(folder).chmod(0o755)
         with Supervisor(Path(folder), port=0) as service:
-            done = subprocess.run(
-                [sys.executable, ROOT / "docs/examples/own_data.py"],
-                env={**service.environment, "LOOKAHEAD_URL": service.url},
-                capture_output=True,
-                text=True,
-            )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("looked like") == 10
+
+            def said(example: str) -> str:
+                done = subprocess.run(
+                    [sys.executable, ROOT / "docs/examples" / example],
+                    env={**service.environment, "LOOKAHEAD_URL": service.url},
+                    capture_output=True,
+                    text=True,
+                )
+                assert done.returncode == 0, done.stderr
+                return done.stdout
+
+            assert said("own_data.py").count("looked like") == 10
+            right = [float(share) for share in re.findall(r"([\d.]+)% of 169", said("only_vectors.py"))]
+    assert len(right) == 4
+    assert right[-1] > 85

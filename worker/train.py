@@ -36,6 +36,8 @@ _OPTIONS = {
 }
 # What a warm start takes over with the weights; labels that it saw are known until there are newer ones.
 _KEPT = ("standardisation", "trained_on")
+# What the network's outputs are like, where that is not the name of the loss.
+_LOSS_NAMES = {"fixmatch": "cross_entropy"}
 
 
 @dataclass
@@ -142,20 +144,23 @@ def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter:
     """Keep the checkpoint; returns what the job's arguments gain."""
     reporter.stage("saving")
     weights = _saved(context, unwrapped(fitted.module))
+    loss: str | None = _LOSS_NAMES.get(job.arguments["training"]["loss"], job.arguments["training"]["loss"])
     extras = dict(plan.extras)
     if fitted.steps or plan.start is None:
         extras["trained_on"] = len(plan.labels) if fitted.steps else 0
+    else:
+        # Nothing was learned: the checkpoint is what it was.
+        loss, extras = plan.start.loss, plan.start.extras
     if fitted.loss_predictor is not None:
         kept = _saved(context, fitted.loss_predictor)
         extras["loss_predictor"] = {"artifact": kept, "input_shape": plan.input_shape}
-    loss = job.arguments["training"]["loss"]
     with context.sessions.begin() as session:
         checkpoint = checkpoints.stored(
             session,
             job.project_id,
             architecture=job.arguments["architecture"],
             options=job.arguments["options"],
-            loss="cross_entropy" if loss == "fixmatch" else loss,
+            loss=loss,
             weights=weights,
             kernel=job.arguments["kernel"],
             extras=extras,

@@ -40,10 +40,12 @@ def vectors(api: Api) -> Api:
 
 def test_a_warm_start_begins_where_the_active_checkpoint_is(vectors: Api, worker: Context) -> None:
     label(vectors)
-    trained(vectors, worker, options={"hidden": [20]}, seed=1)
+    first = trained(vectors, worker, options={"hidden": [20]}, seed=1, loss_prediction=True)
     outputs = network_outputs(vectors, worker)
-    # No epoch and another seed: the weights and the standardisation of the start, and nothing else.
-    same = trained(vectors, worker, warm_start=True, epochs=0, seed=2)
+    # No epoch, another seed and loss: all of the start, its loss predictor too, and nothing else.
+    same = trained(vectors, worker, warm_start=True, epochs=0, seed=2, loss="cross_entropy")
+    assert same["checkpoint"] == first["checkpoint"]
+    assert suggested(vectors, worker, "ll4al")["strategy"] == "ll4al"
     assert torch.equal(network_outputs(vectors, worker), outputs)
     assert same["trained"]["steps"] == 0
     assert checkpoints(worker)[-1].options["hidden"] == [20]
@@ -54,7 +56,7 @@ def test_a_warm_start_begins_where_the_active_checkpoint_is(vectors: Api, worker
     assert further["trained"]["labels"] == 9
     # Small steps from there stay near; a cold start with them would know nothing.
     assert 0 < float((moved - outputs).abs().max()) < 0.5
-    assert accuracy_on_the_rest(moved) > 0.9
+    assert accuracy_on_the_rest(moved) > 0.7
 
 
 def test_a_warm_start_from_an_uploaded_checkpoint_stays_trained(api: Api, worker: Context) -> None:
