@@ -126,8 +126,8 @@ def best_peer(areas: dict[str, list[float]]) -> str:
 
 
 def _overall(groups: dict[str, tuple[Setting, Group]], pictures: Path) -> list[str]:
-    """Mean ranks over the settings, of the strategies that ran in all that are open to all."""
-    wide = {name: pair for name, pair in groups.items() if not pair[0].only and pair[0].counts[0] > 0}
+    """Mean ranks over the problems with squared loss and first labels, of the strategies that ran on all of them."""
+    wide = {name: pair for name, pair in groups.items() if pair[0].counts[0] > 0 and pair[0].training.loss == "squared"}
     if not wide:
         return []
     common = set.intersection(*(set(group) for _, group in wide.values()))

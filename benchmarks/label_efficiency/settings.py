@@ -77,6 +77,17 @@ _SOME = _FEW | {
     *("coreset", "bald", "egl", "dynamical", "skactiveml:max_herding", "skactiveml:falcun", "skactiveml:drop_query"),
     *("small-text:greedy_coreset", "small-text:badge"),
 }
+# Every strategy of ours, and of the peers' those that are not the same as another.
+_MAIN = _SOME | {
+    *("eer", "one_step", "gp", "npc, last layer", "ntkcpl, last layer", "albl", "ll4al", "mlmoc, noise 0.3"),
+    *(
+        "skactiveml:clue",
+        "skactiveml:contrastive_al",
+        "skactiveml:prob_cover",
+        "small-text:contrastive_active_learning",
+    ),
+    *("small-text:lightweight_coreset", "small-text:bald"),
+}
 _digits = partial(Setting, "digits", architecture="mlp", options={"hidden": [128, 128]}, pool=1297, held_out=500)
 _table = partial(Setting, model="embedding:mlp", architecture="embedding:mlp", options={"hidden": [64]})
 _DIGITS_COUNTS = (20, 30, 40, 60, 80, 110, 150)
@@ -98,11 +109,12 @@ SETTINGS = [
         "cnn",
         architecture="cnn",
         options={},
-        counts=(40, 70, 110, 160, 240),
+        counts=(40, 70, 110, 160),
         pool=16_000,
         held_out=2000,
         window=400,
-        training=TrainOptions(steps=200),
+        training=TrainOptions(steps=150),
+        only=_MAIN,
         quick=False,
     ),
     Setting(
@@ -110,18 +122,19 @@ SETTINGS = [
         "embedding:mlp",
         architecture="embedding:mlp",
         options={"hidden": [256]},
-        counts=(62, 124, 186, 248, 310),
+        counts=(62, 124, 186, 248),
         pool=8000,
         held_out=2000,
         window=400,
         training=TrainOptions(steps=300),
+        only=_MAIN,
         quick=False,
     ),
     _digits(
         "mlp, fixmatch",
         counts=(10, 20, 40, 60),
         window=500,
-        training=TrainOptions(loss="fixmatch", steps=200, batch_size=32, unlabeled_ratio=4),
+        training=TrainOptions(loss="fixmatch", steps=150, batch_size=32, unlabeled_ratio=3),
         only=_FEW,
         quick=False,
     ),

@@ -142,7 +142,7 @@ def test_project_pages(api: Api) -> None:
 def test_strategies_say_what_they_take(api: Api) -> None:
     found = {s["name"]: s for s in api.get("/strategies").json()["strategies"]}
     assert found.keys() == set(get_args(StrategyName)) - {"auto"}
-    assert found["mlmoc"]["options"]["properties"].keys() == {"why", "reference", "batch", "change"}
+    assert found["mlmoc"]["options"]["properties"].keys() == {"why", "reference", "batch", "change", "noise"}
     assert found["random"]["needs"] == []
     assert all(s["source"] and s["summary"] for s in found.values())
 

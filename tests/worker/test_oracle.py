@@ -140,7 +140,7 @@ def test_greedy_batch_and_reasons(api: Api, working: Context) -> None:
     for index in range(6):
         reference.label(index)
     reference.prepare()
-    answer = api.suggest(count=5, options={"why": 3}).json()
+    answer = api.suggest(count=5, strategy="mlmoc", options={"why": 3}).json()
     ys = list(reference.labels.values())
     picks, scores = oracles.greedy_mlmoc(
         reference.gram,
