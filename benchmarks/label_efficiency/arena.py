@@ -176,7 +176,7 @@ class Arena:
         """(strategy, its complete options), for `auto` what the service would choose now."""
         name, options = entry.strategy, entry.options
         if name == "auto":
-            chosen = chosen_by_auto(Situation(window.posterior.n, self.classes, trained_here=True))
+            chosen = chosen_by_auto(Situation(window.posterior.n, self.classes, window.posterior.m, trained_here=True))
             name, options = chosen.strategy, chosen.options
         return name, checked_options(name, options)
 

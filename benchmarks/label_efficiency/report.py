@@ -107,7 +107,7 @@ def _comparisons(areas: dict[str, list[float]]) -> list[str]:
     """The look-ahead rows against the best peer and the yardsticks."""
     best = best_peer(areas)
     lines = ["| | against | difference of areas | wins, ties, losses | p |", "|---|---|---|---|---|"]
-    for reference in (REFERENCE, DOUBTING):
+    for reference in (REFERENCE, DOUBTING, "auto"):
         if reference not in areas:
             continue
         others = list(dict.fromkeys([name for name in (best, "random", "margin") if name in areas]))

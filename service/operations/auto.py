@@ -5,6 +5,9 @@ from typing import Any
 
 # Labels per class up to which covering the pool beats asking a network that hardly knows anything yet.
 COVERED = 2
+# Expected error reduction compares all pairs of candidates for each pick: at most so many candidates, and two classes,
+# for which it was as good as look-ahead by change or better.
+PAIRED = 1000
 # Doubt in the label to come: look-ahead was better with it than without on every set it was tried on.
 NOISE = 0.3
 
@@ -15,6 +18,7 @@ class Situation:
 
     labels: int
     classes: int
+    candidates: int  # at most so many are compared
     trained_here: bool  # the network knows nothing but this project's labels
 
 
@@ -36,6 +40,13 @@ def choose(situation: Situation) -> Chosen:
             {},
             f"auto chose typiclust: {there}, and typical items of different clusters say most until there are "
             f"{COVERED} labels per class",
+        )
+    if situation.classes == 2 and situation.candidates <= PAIRED:
+        return Chosen(
+            "eer",
+            {},
+            "auto chose eer: with two classes and so few candidates there is time to ask which label would leave the "
+            "least doubt about all others",
         )
     return Chosen(
         "mlmoc",

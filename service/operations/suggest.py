@@ -80,9 +80,13 @@ def _arguments(
 
 def _situation(session: Session, project: Project) -> Situation:
     state = session.get_one(KernelState, project.active_state_id)
+    labeled = labels.counted(session, project.id)[0]
+    window = state.options["window"]
+    unlabeled = project.item_count - labeled
     return Situation(
-        labels=labels.counted(session, project.id)[0],
+        labels=labeled,
         classes=len(project.classes),
+        candidates=unlabeled if window == "all" else min(unlabeled, window),
         trained_here="trained_on" in session.get_one(Checkpoint, state.checkpoint_id).extras,
     )
 
