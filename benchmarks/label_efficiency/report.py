@@ -152,7 +152,7 @@ def _overall(groups: dict[str, tuple[Setting, Group]], pictures: Path) -> list[s
     return [
         "## All problems together\n",
         f"Mean ranks among the {len(common)} strategies that ran on all of {len(wide)} problems.{said}\n",
-        f"![mean ranks]({pictures.name}/ranks.png)\n" if pictures.parent.name == "docs" else "",
+        f"![mean ranks]({pictures.name}/ranks.png)\n",
     ]
 
 
