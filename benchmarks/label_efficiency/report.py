@@ -15,8 +15,8 @@ REFERENCE = "mlmoc, label by label"
 DOUBTING = "mlmoc, label by label, noise 0.3"
 # One colour each on all figures.
 HIGHLIGHTED = [
-    *(REFERENCE, DOUBTING, "emoc, label by label, noise 0.3", "margin", "typiclust", "random"),
-    *("skactiveml:max_herding", "skactiveml:badge"),
+    *("auto", "auto, label by label", REFERENCE, DOUBTING, "margin", "typiclust", "random"),
+    "skactiveml:max_herding",
 ]
 TARGETS = {
     "digits": (0.85, 0.9),
