@@ -12,6 +12,7 @@ import torch
 
 from ntk.acquisition.lookahead.model import row_tiles
 from ntk.clusters import constrained_k_means, k_means
+from ntk.errors import NonFiniteError
 from ntk.linalg import jittered_cholesky
 from ntk.selection import Allowed
 
@@ -159,6 +160,9 @@ def _posterior(
     gram: Tensor, targets: Tensor, labeled: Tensor, candidates: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor]:
     """(f (N, k), S(:, candidates) (N, m)) of the regression on the labeled items' clusters."""
+    if not bool(torch.isfinite(gram.sum())):
+        # An argmax over NaN is a number like any other: nothing further down would notice.
+        raise NonFiniteError("the kernel has entries that are not finite")
     if len(labeled) == 0:
         return torch.zeros_like(targets), gram[:, candidates]
     system = gram[labeled][:, labeled].double()

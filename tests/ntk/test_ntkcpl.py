@@ -177,10 +177,11 @@ def test_an_item_of_an_unseen_cluster_is_worth_most(device: torch.device) -> Non
 
 
 def test_kernels_without_numbers_are_refused(device: torch.device) -> None:
-    case = window(15)
-    case.gram[case.labeled[0], case.labeled[0]] = math.nan
-    with pytest.raises(NonFiniteError):
-        case.search(1, device)
+    for labeled in (3, 0):
+        case = window(15, labeled=labeled)
+        case.gram[case.candidates[0], case.candidates[1]] = math.nan
+        with pytest.raises(NonFiniteError):
+            case.search(1, device)
     case = window(15)
     case.gram = -case.gram
     with pytest.raises(NotPositiveDefiniteError):
