@@ -21,19 +21,6 @@ from worker.training.fit import FitResult, fit
 from worker.training.options import TrainOptions
 from worker.training.standardise import standardisation, standardised, unwrapped
 
-_OPTIONS = {
-    "epochs",
-    "loss",
-    "seed",
-    "learning_rate",
-    "batch_size",
-    "weight_decay",
-    "loss_prediction",
-    "confidence",
-    "unlabeled_ratio",
-    "unlabeled_weight",
-    "realign",
-}
 # What a warm start takes over with the weights; labels that it saw are known until there are newer ones.
 _KEPT = ("standardisation", "trained_on")
 # What the network's outputs are like, where that is not the name of the loss.
@@ -128,7 +115,7 @@ def _fitted(context: Context, job: Job, plan: _Plan, module: nn.Module, reporter
             module,
             plan.labeled,
             torch.tensor(plan.labels, dtype=torch.long),
-            TrainOptions(**{key: arguments[key] for key in _OPTIONS}),
+            TrainOptions(**arguments),
             classes=plan.classes,
             unlabeled=plan.unlabeled if arguments["loss"] == "fixmatch" else None,
             device=context.device,

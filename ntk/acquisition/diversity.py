@@ -23,6 +23,28 @@ CLUSTERS_MAX = 500
 NEIGHBOURS_MAX = 20
 
 
+class FarthestFirst:
+    """How far each candidate is from everything labeled or picked, kept current from pick to pick."""
+
+    def __init__(self, features: Tensor, centres: Tensor) -> None:
+        """`features` (m, D) of candidates, `centres` (n, D) of labeled items."""
+        self._features = features
+        self._nearest = nearest_squared(features, centres)
+        self._alone = len(centres) == 0
+
+    def scores(self) -> Tensor:
+        """(m,) squared distance to the nearest; without any, minus that to the mean of the candidates."""
+        if self._alone:
+            return -(self._features - self._features.mean(dim=0)).square().sum(dim=1)
+        return self._nearest
+
+    def add(self, pick: int) -> None:
+        """Candidate `pick` is taken."""
+        own = squared_distances(self._features, self._features[pick : pick + 1])[:, 0]
+        self._nearest = torch.minimum(self._nearest, own)
+        self._alone = False
+
+
 def coreset(features: Tensor, centres: Tensor, allowed: Allowed, count: int, on_pick: Tick = nothing) -> Picks:
     """Greedy k-centre: the candidate farthest from all labeled and picked items, again and again.
 
@@ -30,20 +52,16 @@ def coreset(features: Tensor, centres: Tensor, allowed: Allowed, count: int, on_
     first pick is the candidate nearest to the mean, and its score is infinite in theory: its distance to the mean is
     given.
     """
-    nearest = nearest_squared(features, centres)
+    farthest = FarthestFirst(features, centres)
     chosen: list[int] = []
     scores: list[float] = []
     while len(chosen) < count and allowed.any():
-        if not chosen and len(centres) == 0:
-            to_mean = (features - features.mean(dim=0)).square().sum(dim=1)
-            pick = allowed.best(-to_mean)
-            scores.append(float(to_mean[pick].sqrt()))
-        else:
-            pick = allowed.best(nearest)
-            scores.append(float(nearest[pick].sqrt()))
+        values = farthest.scores()
+        pick = allowed.best(values)
+        scores.append(float(values[pick].abs().sqrt()))
         chosen.append(pick)
         allowed.take(pick)
-        nearest = torch.minimum(nearest, squared_distances(features, features[pick : pick + 1])[:, 0])
+        farthest.add(pick)
         on_pick()
     return _picks(chosen, scores, features)
 

@@ -5,7 +5,6 @@ Clusters of features stand in for the labels nobody has: the 0-1 loss of the upd
 whole window, estimates the error after labeling. All items carry cluster one-hots in the regression, labeled ones too.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from ntk.acquisition.lookahead.model import row_tiles
 from ntk.clusters import constrained_k_means, k_means
 from ntk.errors import NonFiniteError
+from ntk.kernel import Tick, nothing
 from ntk.linalg import jittered_cholesky
 from ntk.selection import Allowed
 
@@ -115,8 +115,8 @@ def ntkcpl(
     ridge: float,
     allowed: Allowed,
     count: int,
-    on_tile: Callable[[], None] = lambda: None,
-    on_pick: Callable[[], None] = lambda: None,
+    on_tile: Tick = nothing,
+    on_pick: Tick = nothing,
 ) -> Covered:
     """Greedy: each pick leaves the smallest 0-1 loss against the clusters over all N items [CPL alg. 1].
 
@@ -183,7 +183,7 @@ def _errors(
     outputs: Tensor,  # (N, k)
     residuals: Tensor,  # (q, k) of the candidates' own clusters
     assignment: Tensor,  # (N,)
-    on_tile: Callable[[], None],
+    on_tile: Tick,
 ) -> Tensor:
     """Number of items whose largest updated output is not their cluster's, (q,)."""
     total = torch.zeros(effect.shape[1], dtype=torch.float64, device=effect.device)

@@ -4,12 +4,10 @@ Its memory is JSON that the caller keeps with the project: the arms' weights, wh
 (the newest last; a list, because whoever keeps JSON may sort the names in an object), and what came back.
 """
 
-from collections.abc import Callable
-
 import torch
 
 from ntk.acquisition import bandit, uncertainty
-from ntk.distances import nearest_squared, squared_distances
+from ntk.acquisition.diversity import FarthestFirst
 from store.tables import Json
 from worker.strategies.request import Picks, Request
 from worker.strategies.window import Window
@@ -28,12 +26,16 @@ def albl(window: Window, request: Request) -> Picks:
     memory = _rewarded(window, request.memory or _fresh(), floor, options)
     probabilities = bandit.chances(memory["weights"], floor)
     generator = request.generator()
-    propose = _arms(window, options["probabilities"], request.check)
+    features = window.features("penultimate", request.check)
+    farthest = FarthestFirst(features[window.candidates], features[window.posterior.labeled])
+    outputs = window.posterior.candidate_outputs / window.temperature(options["probabilities"])
+    unsure = uncertainty.least_confidence(outputs)
     chosen: list[int] = []
     scores: list[float] = []
     proposed: dict[int, Json] = {}
     while len(chosen) < request.count and request.allowed.any():
-        proposals = {arm: request.allowed.best(propose[arm](chosen)) for arm in ARMS}
+        arms = zip(ARMS, (farthest.scores(), unsure), strict=True)
+        proposals = {arm: request.allowed.best(values) for arm, values in arms}
         mixture = bandit.advice(probabilities, proposals)
         drawn = float(torch.rand((), dtype=torch.float64, generator=generator))
         arm = ARMS[0] if drawn < probabilities[ARMS[0]] else ARMS[1]
@@ -47,6 +49,7 @@ def albl(window: Window, request: Request) -> Picks:
             "proposers": [name for name, item in proposals.items() if item == pick],
         }
         request.allowed.take(pick)
+        farthest.add(pick)
         request.on_pick()
     earlier = [proposal for proposal in memory["waiting"] if proposal["item"] not in proposed]
     memory["waiting"] = [*earlier, *proposed.values()][-_WAITING_MAX:]
@@ -87,22 +90,3 @@ def _rewarded(window: Window, memory: Json, floor: float, options: Json) -> Json
         learned += 1
     waiting = [p for p in memory["waiting"] if p["item"] not in at]
     return {"weights": dict(weights), "waiting": waiting, "history": history[-_HISTORY_MAX:], "learned": learned}
-
-
-def _arms(window: Window, probabilities: str, check: Callable[[], None]) -> dict[str, Callable[[list[int]], Tensor]]:
-    """Scores (m,) of each arm, given what was picked before."""
-    features = window.features("penultimate", check)
-    own = features[window.candidates]
-    nearest = nearest_squared(own, features[window.posterior.labeled])
-    unsure = uncertainty.least_confidence(window.posterior.candidate_outputs / window.temperature(probabilities))
-
-    def farthest(chosen: list[int]) -> Tensor:
-        nonlocal nearest
-        if chosen:
-            nearest = torch.minimum(nearest, squared_distances(own, own[chosen[-1:]])[:, 0])
-        elif bool(torch.isinf(nearest).any()):
-            # Nothing is labeled: start from the middle, as coreset does.
-            return -(own - own.mean(dim=0)).square().sum(dim=1)
-        return nearest
-
-    return {"coreset": farthest, "least_confidence": lambda _: unsure}

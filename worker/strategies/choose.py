@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ntk.distances import kernel_squared_distances
+from ntk.kernel import Tick, nothing
 from ntk.posterior import Posterior
 from ntk.selection import Allowed
 from store.costs import evaluate, names
@@ -18,7 +19,7 @@ from store.tables import Json
 from worker.errors import JobError
 from worker.strategies import diversity, kernels, learned, lookahead, uncertainty
 from worker.strategies.bandit import albl
-from worker.strategies.request import Picks, Request, nothing
+from worker.strategies.request import Picks, Request
 from worker.strategies.window import Window
 
 Tensor = torch.Tensor
@@ -77,8 +78,8 @@ def choose(
     rules: Rules | None = None,
     memory: Json | None = None,
     memory_bytes: int | None = None,
-    on_pick: Callable[[], None] = nothing,
-    check: Callable[[], None] = nothing,
+    on_pick: Tick = nothing,
+    check: Tick = nothing,
 ) -> Choice:
     """Picks of a strategy within the rules. Raises JobError `too_large` before anything is computed, NTKError.
 
@@ -147,12 +148,10 @@ def allowed_by(posterior: Posterior, keys: Tensor, eligible: Tensor, rules: Rule
 
 def _to_labeled(posterior: Posterior) -> Tensor:
     """Squared kernel distance of each candidate to the nearest labeled item, (m,); infinite without labels."""
-    gram, candidates = posterior.gram, posterior.candidates
-    own = gram.diagonal()[candidates].double()
-    nearest = torch.full_like(own, torch.inf)
-    for index in posterior.labeled.tolist():
-        distance = own + float(gram[index, index]) - 2 * gram[index][candidates].double()
-        nearest = torch.minimum(nearest, distance)
+    distances = kernel_squared_distances(posterior.gram, torch.cat([posterior.labeled, posterior.candidates]))
+    nearest = torch.full((posterior.m,), torch.inf, dtype=torch.float64, device=posterior.gram.device)
+    for k in range(posterior.n):
+        nearest = torch.minimum(nearest, distances(k)[posterior.n :])
     return nearest
 
 
@@ -207,9 +206,10 @@ def _sizes(window: Window, strategy: str, formula: str, options: Json, count: in
 
 def _width(window: Window, kind: str) -> int:
     """Numbers per item of these features."""
-    last = [layer.shape[-1] for layer in window.module.parameters() if layer.ndim == 2][-1:]
-    if last and (kind == "penultimate" or (kind != "inputs" and not window.vectors)):
-        return int(last[0])
+    if kind == "penultimate" or (kind != "inputs" and not window.vectors):
+        last = [layer.shape[-1] for layer in window.module.parameters() if layer.ndim == 2][-1:]
+        if last:
+            return int(last[0])
     return window.items([0])[0:1].numel()
 
 

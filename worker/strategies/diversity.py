@@ -41,11 +41,7 @@ def typiclust(window: Window, request: Request) -> Picks:
     features = window.features(request.options["features"], request.check)
     held = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     held[posterior.labeled] = True
-    # In the order of the keys: k-means starts from rows, and must not depend on how they are kept.
-    members = torch.cat([posterior.labeled, posterior.candidates])
-    members = members[torch.argsort(window.order[members])]
-    place = torch.full((len(features),), -1, dtype=torch.long, device=features.device)
-    place[members] = torch.arange(len(members), device=features.device)
+    members, place = window.by_key()
     chosen, scores = diversity.typiclust(
         features[members],
         held[members],

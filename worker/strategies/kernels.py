@@ -66,11 +66,7 @@ def ntkcpl(window: Window, request: Request) -> Picks:
     posterior, options = window.posterior, request.options
     base = window.features("auto", request.check)
     clustered = base if options["features"] == "self" else window.features("penultimate", request.check)
-    # In the order of the keys: clusters start from rows, and must not depend on how they are kept.
-    members = torch.cat([posterior.labeled, posterior.candidates])
-    members = members[torch.argsort(window.order[members])]
-    place = torch.full((posterior.size,), -1, dtype=torch.long, device=members.device)
-    place[members] = torch.arange(len(members), device=members.device)
+    members, place = window.by_key()
     labeled, candidates = place[posterior.labeled], place[posterior.candidates]
     predicted = posterior.outputs_of(members).argmax(dim=1)
     clusters = cover.cluster_count(

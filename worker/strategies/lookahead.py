@@ -28,15 +28,7 @@ def look_ahead(window: Window, request: Request, family: str) -> Picks:
         reference = window.network_outputs[posterior.candidates]
     # Doubt in the label to come, beside the ridge that is in the variance already.
     doubt = request.options["noise"] * float(posterior.gram.diagonal().double().mean())
-    look = LookAhead.of(
-        posterior.covariance,
-        posterior.variance + doubt,
-        posterior.candidate_outputs,
-        reference,
-        posterior.column_l1,
-        request.check,
-    )
-    return _picked(look, _score(window, family, request.options), request)
+    return _picked(posterior, _score(window, family, request.options), request, reference, doubt)
 
 
 def _score(window: Window, family: str, options: Json) -> Score:
@@ -55,7 +47,17 @@ def _score(window: Window, family: str, options: Json) -> Score:
     return lambda look: eer(look, of_outputs(look.base), temperature)
 
 
-def _picked(look: LookAhead, score: Score, request: Request) -> Picks:
+def _picked(
+    posterior: Posterior, score: Score, request: Request, reference: Tensor | None = None, doubt: float = 0.0
+) -> Picks:
+    look = LookAhead.of(
+        posterior.covariance,
+        posterior.variance + doubt,
+        posterior.candidate_outputs,
+        reference,
+        posterior.column_l1,
+        request.check,
+    )
     if request.options["batch"] == "greedy" and request.count > 1:
         return Picks(*greedy(look, score, request.allowed, request.count, request.on_pick))
     return best(score(look), request)
@@ -105,13 +107,5 @@ def _another_kernel(window: Window, gram: Tensor, request: Request) -> Picks:
         labels=live.labels,
         candidates=live.candidates,
     )
-    look = LookAhead.of(
-        posterior.covariance,
-        posterior.variance,
-        posterior.candidate_outputs,
-        None,
-        posterior.column_l1,
-        request.check,
-    )
     change: Change = request.options["change"]
-    return _picked(look, lambda model: mlmoc(model, change), request)
+    return _picked(posterior, lambda model: mlmoc(model, change), request)

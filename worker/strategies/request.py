@@ -1,18 +1,14 @@
 """What a strategy is asked, and what it answers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
+from ntk.kernel import Tick, nothing
 from ntk.selection import Allowed
 from store.tables import Json
 
 Tensor = torch.Tensor
-
-
-def nothing() -> None:
-    """The callback of those who do not watch."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +19,8 @@ class Request:
     options: Json
     allowed: Allowed  # over the m candidates, in the posterior's order; taken from as picks are made
     seed: int
-    on_pick: Callable[[], None] = nothing  # counts progress; raises to cancel
-    check: Callable[[], None] = nothing  # raises to cancel
+    on_pick: Tick = nothing  # counts progress; raises to cancel
+    check: Tick = nothing  # raises to cancel
     memory: Json | None = None  # what a strategy that learns remembers
 
     def generator(self) -> torch.Generator:

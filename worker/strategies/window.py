@@ -50,6 +50,17 @@ class Window:
         """(m,) keys of the candidates."""
         return self.order[self.candidates]
 
+    def by_key(self) -> tuple[Tensor, Tensor]:
+        """(members (n + m,), place (N,)): labeled items and candidates in the order of their keys, and where each is.
+
+        k-means starts from rows, and must not depend on how they are kept. Items that are neither have the place -1.
+        """
+        members = torch.cat([self.posterior.labeled, self.candidates])
+        members = members[torch.argsort(self.order[members])]
+        place = torch.full((self.posterior.size,), -1, dtype=torch.long, device=members.device)
+        place[members] = torch.arange(len(members), device=members.device)
+        return members, place
+
     @property
     def vectors(self) -> bool:
         """Whether items are plain feature vectors."""

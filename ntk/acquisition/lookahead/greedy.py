@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from ntk.acquisition.lookahead.model import LookAhead
+from ntk.kernel import Tick, nothing
 from ntk.selection import Allowed
 
 Tensor = torch.Tensor
@@ -12,7 +13,7 @@ Score = Callable[[LookAhead], Tensor]
 
 
 def greedy(
-    look: LookAhead, score: Score, allowed: Allowed, count: int, on_pick: Callable[[], None] = lambda: None
+    look: LookAhead, score: Score, allowed: Allowed, count: int, on_pick: Tick = nothing
 ) -> tuple[Tensor, Tensor]:
     """(indices, scores) of a batch, at most `count`; one pass over the covariance per pick, which is not changed.
 
