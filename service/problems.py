@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
@@ -133,6 +134,17 @@ def too_large(request: Request) -> JSONResponse:
 
 def _field(location: Sequence[str | int]) -> str:
     return ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
+
+
+def field_problems(error: ValidationError, within: str) -> list[FieldProblem]:
+    """What is wrong with each part of the field `within`, which was checked by itself."""
+    return [
+        FieldProblem(
+            field=".".join([within, *(str(part) for part in entry["loc"])]),
+            detail=entry["msg"].removeprefix("Value error, "),
+        )
+        for entry in error.errors()
+    ]
 
 
 def install(app: FastAPI) -> None:

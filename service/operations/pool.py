@@ -14,7 +14,7 @@ from service.problems import ConflictError, InvalidError
 from service.uploads.arrays import PoolUpload, read_pool
 from store import jobs, pools
 from store.architectures import architecture
-from store.tables import Checkpoint, Item, Job, KernelState, PoolChunk, Project
+from store.tables import Checkpoint, Item, Job, PoolChunk, Project
 from worker import queue
 
 
@@ -98,7 +98,7 @@ def _prepare_again(session: sa.orm.Session, project: Project) -> Job | None:
     waiting = jobs.open_of_kind(session, project.id, "prepare")
     if waiting is not None and waiting.status == "queued":
         return waiting
-    state = session.get(KernelState, project.active_state_id) if project.active_state_id else None
+    state = projects.active_state(session, project)
     checkpoint = session.get(Checkpoint, state.checkpoint_id) if state else projects.newest(session, project)
     if checkpoint is None:
         return None

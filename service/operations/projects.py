@@ -26,6 +26,19 @@ def find(session: Session, name: str) -> Project:
     return project
 
 
+def find_filled(session: Session, name: str) -> Project:
+    """The project, which has items. Raises UnknownError `unknown_project`, ConflictError `empty_pool`."""
+    project = find(session, name)
+    if project.item_count == 0:
+        raise ConflictError("empty_pool", f"project {name!r} has no items: POST /projects/{name}/pool")
+    return project
+
+
+def active_state(session: Session, project: Project) -> KernelState | None:
+    """The kernel state in force, if one is prepared."""
+    return None if project.active_state_id is None else session.get(KernelState, project.active_state_id)
+
+
 def unknown(name: str) -> UnknownError:
     """The problem of a project that does not exist."""
     return UnknownError("unknown_project", f"there is no project {name!r}; GET /projects lists them")
@@ -67,7 +80,7 @@ def page(context: Context, after: str, limit: int) -> wire.ProjectList:
 def describe(session: Session, project: Project) -> wire.Project:
     """The project with its counts and the state of its kernel model."""
     counts = pools.counts(session, project.id)
-    state = session.get(KernelState, project.active_state_id) if project.active_state_id else None
+    state = active_state(session, project)
     checkpoint = session.get_one(Checkpoint, state.checkpoint_id) if state is not None else newest(session, project)
     preparing = jobs.open_of_kind(session, project.id, "train") or jobs.open_of_kind(session, project.id, "prepare")
     unlabeled = counts.items - counts.held_out - counts.labeled - counts.skipped

@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 
 from api_schemas import jobs as job_wire
 from api_schemas import suggest as wire
-from api_schemas.common import FieldProblem, Json
+from api_schemas.common import Json
 from api_schemas.strategies import OPTIONS, checked_options
 from service.context import Context
 from service.operations import jobs as job_operations
 from service.operations import projects
 from service.operations.auto import Situation, choose
 from service.operations.labels import unknown_class
-from service.problems import ConflictError, InvalidError, UnknownError
+from service.problems import ConflictError, InvalidError, UnknownError, field_problems
 from store import jobs, labels, pools
 from store.tables import Checkpoint, KernelState, Project
 
@@ -27,12 +27,8 @@ _NAMED = 5
 def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float) -> wire.SuggestAnswer | job_wire.Job:
     """Suggestions, or the job that is still making them. Raises UnknownError, ConflictError, InvalidError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, request.project)
+        project = projects.find_filled(session, request.project)
         defaults = wire.SuggestDefaults.model_validate(project.defaults)
-        if project.item_count == 0:
-            raise ConflictError(
-                "empty_pool", f"project {project.name!r} has no items: POST /projects/{project.name}/pool"
-            )
         strategy: str = request.strategy or defaults.strategy
         if project.active_state_id is None and strategy != "random":
             _options(strategy, request.options)
@@ -117,10 +113,7 @@ def _options(strategy: str, options: Json) -> Json:
     try:
         return checked_options(strategy, options)
     except ValidationError as error:
-        errors = [
-            FieldProblem(field=".".join(["options", *(str(part) for part in entry["loc"])]), detail=entry["msg"])
-            for entry in error.errors()
-        ]
+        errors = field_problems(error, "options")
         takes = ", ".join(OPTIONS["mlmoc" if strategy == "auto" else strategy].model_fields)
         raise InvalidError(
             "invalid_options",

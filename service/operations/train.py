@@ -13,16 +13,14 @@ from service.operations.pool import enqueue_later
 from service.problems import ConflictError, InvalidError
 from store import jobs, labels
 from store.architectures import Architecture, Cnn, LayoutError
-from store.tables import Checkpoint, KernelState, Project
+from store.tables import Checkpoint, Project
 from worker import queue
 
 
 def start(context: Context, name: str, request: TrainRequest) -> wire.Job:
     """Raises UnknownError, ConflictError, InvalidError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, name)
-        if project.item_count == 0:
-            raise ConflictError("empty_pool", f"project {name!r} has no items: POST /projects/{name}/pool")
+        project = projects.find_filled(session, name)
         running = jobs.open_of_kind(session, project.id, "train")
         if running is not None:
             raise ConflictError(
@@ -52,10 +50,8 @@ def start(context: Context, name: str, request: TrainRequest) -> wire.Job:
 
 
 def _active(session: Session, project: Project) -> Checkpoint | None:
-    if project.active_state_id is None:
-        return None
-    state = session.get_one(KernelState, project.active_state_id)
-    return session.get_one(Checkpoint, state.checkpoint_id)
+    state = projects.active_state(session, project)
+    return None if state is None else session.get_one(Checkpoint, state.checkpoint_id)
 
 
 def _network(project: Project, request: TrainRequest, active: Checkpoint | None) -> tuple[str, Architecture]:

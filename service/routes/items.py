@@ -6,11 +6,10 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import TypeAdapter, ValidationError
 
 from api_schemas import projects as wire
-from api_schemas.common import FieldProblem
 from api_schemas.filters import Filter
 from service.context import Services
 from service.operations import attributes, pool
-from service.problems import InvalidError, declared
+from service.problems import InvalidError, declared, field_problems
 from service.routes.parameters import Limit, Position, ProjectName
 
 router = APIRouter()
@@ -35,13 +34,7 @@ def conditions(
     try:
         return _FILTER.validate_json(given)
     except ValidationError as error:
-        errors = [
-            FieldProblem(
-                field=".".join(["filter", *(str(part) for part in entry["loc"])]),
-                detail=entry["msg"].removeprefix("Value error, "),
-            )
-            for entry in error.errors()
-        ]
+        errors = field_problems(error, "filter")
         raise InvalidError("invalid_request", f"{errors[0].field}: {errors[0].detail}", errors=errors) from error
 
 
