@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+import torch
 
 from store.tables import Job
 from worker.context import Context
 from worker.jobs import run_in
+from worker.training import fit
 
 
 def run_queued(context: Context) -> int:
@@ -18,6 +20,16 @@ def run_queued(context: Context) -> int:
     for job_id in waiting:
         run_in(context, job_id)
     return len(waiting)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As many training steps as the epochs say and no more, on one thread: tests' networks are too small for two."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(fit, "STEPS_MIN", 1)
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

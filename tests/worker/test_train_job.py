@@ -1,6 +1,5 @@
 """Training over HTTP: from nothing but vectors to suggestions, and every way it can end."""
 
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -23,7 +22,6 @@ from tests.worker.trainings import (
     job_of,
     label,
     network_outputs,
-    quickly,
     start,
     suggested,
     trained,
@@ -34,11 +32,7 @@ from worker.jobs import run_in
 from worker.progress import Reporter
 from worker.training.loss_prediction import predicted_losses
 
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    with quickly():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What a training is asked for: warm starts, the architecture that is chosen, and every refusal."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -17,18 +15,13 @@ from tests.worker.trainings import (
     checkpoints,
     label,
     network_outputs,
-    quickly,
     start,
     suggested,
     trained,
 )
 from worker.context import Context
 
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    with quickly():
-        yield
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Training over HTTP: a small project to train, and what tests ask of it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 import numpy as np
 import numpy.typing as npt
-import pytest
 import sqlalchemy as sa
 import torch
 
@@ -15,24 +13,12 @@ from store.tables import Checkpoint
 from tests.api import Api, Json, names, npz
 from tests.worker.conftest import run_queued
 from worker.context import Context
-from worker.training import fit
 
 CLASSES = ["a", "b", "c"]
 ITEMS = 60
 LABELED = [0, 1, 2, 7, 8, 9]
 QUICK: Json = {"epochs": 60, "learning_rate": 0.02}
 NOW = {"Prefer": "wait=0"}
-
-
-@contextmanager
-def quickly() -> Iterator[None]:
-    """As many steps as the epochs say and no more, on one thread: these networks are too small for two."""
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit, "STEPS_MIN", 1)
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
 
 
 def clusters() -> npt.NDArray[np.float32]:
