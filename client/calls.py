@@ -1,0 +1,67 @@
+"""What all parts of the SDK share: sending, waiting, paths."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from api_schemas import jobs as job_wire
+from client.errors import JobFailedError, WaitTimeoutError
+from client.transport import T, Transport
+
+OnProgress = Callable[[job_wire.Job], None]
+
+
+class Calls:
+    """Sends requests and waits for jobs."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._ask = transport.ask
+
+    def job(self, job_id: str) -> job_wire.Job:
+        """One job."""
+        return self._ask(job_wire.Job, "GET", f"/jobs/{quote(job_id, safe='')}")
+
+    def wait_for(
+        self, job: job_wire.Job | str, on_progress: OnProgress | None = None, timeout: float = 3600.0
+    ) -> job_wire.Job:
+        """The job once it has succeeded. Raises JobFailedError, WaitTimeoutError."""
+        job_id = job if isinstance(job, str) else job.id
+        deadline, pause = time.monotonic() + timeout, 0.02
+        while True:
+            found = self.job(job_id)
+            if on_progress is not None:
+                on_progress(found)
+            if found.status == "succeeded":
+                return found
+            if found.status in {"failed", "cancelled"}:
+                reason = found.error.detail if found.error else f"it was {found.status}"
+                raise JobFailedError(f"{found.kind} job {job_id} did not succeed: {reason}")
+            if time.monotonic() > deadline:
+                raise WaitTimeoutError(f"{found.kind} job {job_id} is still {found.status} after {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _await(
+        self, kind: type[T], wait: int | None, on_progress: OnProgress | None, method: str, path: str, **more: Any
+    ) -> T:
+        """The answer at once, or that of the job which the service names instead."""
+        headers = {} if wait is None else {"Prefer": f"wait={wait}"}
+        answer = self._transport.send(method, path, headers=headers, **more)
+        if answer.status_code == httpx.codes.ACCEPTED:
+            done = self.wait_for(self._transport.read(job_wire.Job, answer), on_progress)
+            return kind.model_validate(done.result)
+        return self._transport.read(kind, answer)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """What was said: the service's own defaults hold for the rest."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def path_of(project: str, part: str | None = None) -> str:
+    """The route of a project, or of a part of it."""
+    return f"/projects/{quote(project, safe='')}" + (f"/{part}" if part else "")

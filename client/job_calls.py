@@ -1,0 +1,65 @@
+"""Checkpoints, training and jobs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+from urllib.parse import quote
+
+from api_schemas import jobs as job_wire
+from client.calls import Calls, given, path_of
+from client.training import TrainSettings
+from client.uploads import weights_bytes
+
+if TYPE_CHECKING:
+    from client.uploads import Array
+
+
+class JobCalls(Calls):
+    """Checkpoints, training and the jobs that they are."""
+
+    def upload_checkpoint(
+        self,
+        project: str,
+        weights: "Path | str | bytes | Mapping[str, Array]",
+        architecture: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        loss: Literal["squared", "cross_entropy"] | None = None,
+        kernel: Mapping[str, Any] | None = None,
+    ) -> job_wire.Job:
+        """Upload weights: safetensors, a state dict of torch.save, or numpy arrays by state-dict key.
+
+        Bytes and files are recognised by their content. Returns the job that prepares them.
+        """
+        manifest = {"architecture": architecture, **given(options=options, loss=loss, kernel=kernel)}
+        return self._ask(
+            job_wire.Job,
+            "POST",
+            path_of(project, "checkpoints"),
+            files={"weights": ("weights", weights_bytes(weights))},
+            data={"manifest": json.dumps(manifest)},
+        )
+
+    def train(
+        self,
+        project: str,
+        architecture: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        **settings: Unpack[TrainSettings],
+    ) -> job_wire.Job:
+        """Train a built-in architecture on the labels so far; without labels it keeps its initial weights.
+
+        Returns the job: once it has succeeded, its checkpoint is active.
+        """
+        body = given(architecture=architecture, options=options, **settings)
+        return self._ask(job_wire.Job, "POST", path_of(project, "train"), json=body)
+
+    def jobs(self, project: str | None = None, limit: int = 50) -> list[job_wire.Job]:
+        """The newest jobs."""
+        query: dict[str, Any] = {"limit": limit} | ({"project": project} if project else {})
+        return self._ask(job_wire.JobList, "GET", "/jobs", params=query).jobs
+
+    def cancel(self, job_id: str) -> job_wire.Job:
+        """Ask a job to stop."""
+        return self._ask(job_wire.Job, "POST", f"/jobs/{quote(job_id, safe='')}/cancel")

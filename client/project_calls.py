@@ -1,0 +1,74 @@
+"""Projects, pools and items."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from api_schemas import projects as project_wire
+from client.calls import Calls, given, path_of
+from client.uploads import pool_file
+
+if TYPE_CHECKING:
+    from client.uploads import Array
+
+
+class ProjectCalls(Calls):
+    """Projects, their pools and items."""
+
+    def create_project(
+        self,
+        name: str,
+        classes: Sequence[str],
+        *,
+        kernel: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> project_wire.Project:
+        """A new project; `kernel` and `defaults` as the interface has them."""
+        body = {"name": name, "classes": list(classes), **given(kernel=kernel, defaults=defaults)}
+        return self._ask(project_wire.Project, "POST", "/projects", json=body)
+
+    def project(self, name: str) -> project_wire.Project:
+        """One project."""
+        return self._ask(project_wire.Project, "GET", path_of(name))
+
+    def projects(self) -> Iterable[project_wire.Project]:
+        """Every project, page by page."""
+        after: str | None = ""
+        while after is not None:
+            page = self._ask(project_wire.ProjectList, "GET", "/projects", params={"after": after})
+            yield from page.projects
+            after = page.next
+
+    def upload_pool(
+        self,
+        project: str,
+        data: "Path | str | Array",
+        ids: Sequence[str] | None = None,
+        *,
+        held_out: bool = False,
+    ) -> project_wire.PoolAdded:
+        """Add items from a file as it is, or from an array (N, ...) with optional ids."""
+        form = {"held_out": "true" if held_out else "false"}
+        with pool_file(data, ids) as (name, file):
+            return self._ask(
+                project_wire.PoolAdded, "POST", path_of(project, "pool"), files={"file": (name, file)}, data=form
+            )
+
+    def items(self, project: str, state: str | None = None) -> Iterable[project_wire.Item]:
+        """Items in pool order, page by page."""
+        after: int | None = -1
+        while after is not None:
+            query = {"after": after, "limit": 1000} | ({"state": state} if state else {})
+            page = self._ask(project_wire.ItemPage, "GET", path_of(project, "items"), params=query)
+            yield from page.items
+            after = page.next
+
+    def set_attributes(
+        self, project: str, attributes: Mapping[str, Mapping[str, str | float | bool | None]]
+    ) -> project_wire.AttributesUpdated:
+        """Merge values by key into the attributes of items by id: all of them, or none. None removes a key.
+
+        Safe to repeat: the same values again change nothing.
+        """
+        body = {"attributes": {item: dict(values) for item, values in attributes.items()}}
+        return self._ask(project_wire.AttributesUpdated, "PATCH", path_of(project, "items"), repeatable=True, json=body)

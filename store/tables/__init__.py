@@ -1,0 +1,29 @@
+"""The tables: projects, pools, checkpoints, the label log, kernel states, suggestions, jobs and keys."""
+
+from store.tables.access import ApiKey, AuditEntry, IdempotencyKey
+from store.tables.base import Base, Json
+from store.tables.jobs import Job
+from store.tables.kernels import FactorRow, KernelPanel, KernelState
+from store.tables.labels import Bandit, CurvePoint, LabelEvent, Opinion, Suggestion
+from store.tables.projects import Checkpoint, Item, PoolChunk, Project
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Bandit",
+    "Base",
+    "Checkpoint",
+    "CurvePoint",
+    "FactorRow",
+    "IdempotencyKey",
+    "Item",
+    "Job",
+    "Json",
+    "KernelPanel",
+    "KernelState",
+    "LabelEvent",
+    "Opinion",
+    "PoolChunk",
+    "Project",
+    "Suggestion",
+]
