@@ -23,7 +23,7 @@ from store.database import Sessions, connect
 from tests.api import Api
 from worker import queue
 from worker.context import Context
-from worker.live import LiveStates
+from worker.live_states import LiveStates
 
 
 @pytest.fixture(scope="session")

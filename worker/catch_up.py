@@ -1,43 +1,78 @@
 """The current kernel model of a project: found or loaded, and brought up to the last label."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from store import labels
+from redis.exceptions import RedisError
+
+from ntk.errors import NTKError
+from store import labels, states
+from store.database import relax_durability
 from store.errors import LeasedMeanwhileError, StaleStateError
-from store.states import Advance
 from store.tables import KernelState, Project
+from worker import warm
 from worker.context import Context
 from worker.errors import JobError
 from worker.live import Live
 
+log = logging.getLogger(__name__)
 _TRIES = 4
 T = TypeVar("T")
-Current = tuple[Live, Advance | None]
 
 
 @contextmanager
-def synchronised(context: Context, project_id: int) -> Iterator[Current]:
-    """(live state, what it changed and the caller must write).
+def synchronised(context: Context, project_id: int) -> Iterator[Live]:
+    """The project's live state, current to its last label, for this thread alone while the block runs.
 
-    The live state survives only if the block ends well: write the change and whatever rests on it in one
-    transaction inside the block. Raises JobError `not_prepared`.
+    What it took in is in Postgres when the block begins; what happens inside costs nobody the warm state. Raises
+    JobError `not_prepared`, StaleStateError.
     """
-    with context.sessions.begin() as session:
-        state_id = session.get_one(Project, project_id).active_state_id
-        if state_id is None:
-            raise JobError("not_prepared", "no kernel state is prepared yet: upload a checkpoint")
-        applied = context.live.applied_seq(state_id)
-        if applied is None:
-            applied = session.get_one(KernelState, state_id).applied_seq
-        label_seq, items = labels.touched(session, project_id, applied)
-    with context.live.use(context, state_id) as live:
-        if live.applied_seq != applied:
-            # Loaded just now, and another worker had moved on in between.
-            with context.sessions.begin() as session:
-                label_seq, items = labels.touched(session, project_id, live.applied_seq)
-        yield live, live.catch_up(context, label_seq, items)
+    with context.live.alone(project_id):
+        with context.sessions.begin() as session:
+            state_id = session.get_one(Project, project_id).active_state_id
+            if state_id is None:
+                raise JobError("not_prepared", "no kernel state is prepared yet: upload a checkpoint")
+            applied = context.live.applied_seq(state_id)
+            if was_cold := applied is None:
+                applied = session.get_one(KernelState, state_id).applied_seq
+            label_seq, items = labels.touched(session, project_id, applied)
+        with context.live.use(context, state_id) as live:
+            if was_cold:
+                _hold(context, project_id)
+            if live.applied_seq != applied:
+                # Loaded just now, and another worker had moved on in between.
+                with context.sessions.begin() as session:
+                    label_seq, items = labels.touched(session, project_id, live.applied_seq)
+            change = live.catch_up(context, label_seq, items)
+            if change is not None:
+                with context.sessions.begin() as session:
+                    # Rows that are lost with the server are computed again from the labels, which are not.
+                    relax_durability(session)
+                    states.advance(session, state_id, change)
+        yield live
+
+
+def _hold(context: Context, project_id: int) -> None:
+    if not context.serves_inbox:
+        return
+    try:
+        warm.hold(context.redis, context.name, project_id)
+    except RedisError as error:
+        log.warning("no lease on project %d: %s", project_id, error)
+
+
+def freshen(context: Context, project_id: int) -> None:
+    """Take in new labels ahead of the next request, if the project is warm here and nothing uses it now."""
+    if not context.live.idle(project_id):
+        return
+    try:
+        with synchronised(context, project_id):
+            pass
+    except (JobError, StaleStateError, NTKError) as error:
+        # Whoever asks next meets the same and gets to know it.
+        log.info("project %d was not freshened: %s", project_id, error)
 
 
 def retried(attempt: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ from store.artifacts import Artifacts
 from store.database import Sessions
 
 if TYPE_CHECKING:
-    from worker.live import LiveStates
+    from worker.live_states import LiveStates
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Context:
     live: "LiveStates"
     name: str
     kernel_bytes: int = 1 << 30
+    serves_inbox: bool = False  # the warm lane runs: others may be told that this worker keeps a project warm
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

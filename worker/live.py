@@ -4,9 +4,7 @@ A live state is a cache of what Postgres and the artifacts say. Whatever goes wr
 loaded again; nothing here is the only copy of anything.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -270,37 +268,3 @@ def _extended(
     top = torch.cat([kernel, columns], dim=1)
     bottom = torch.cat([columns.mT, corner], dim=1)
     return torch.cat([top, bottom]), torch.cat([outputs, engine.outputs(new)])
-
-
-class LiveStates:
-    """Live states by kernel state id; the least recently used is dropped past `max_bytes`."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._states: OrderedDict[int, Live] = OrderedDict()
-
-    @contextmanager
-    def use(self, context: Context, state_id: int) -> Iterator[Live]:
-        """The live state, loaded if need be. Any exception drops it: it may be half-changed."""
-        live = self._states.pop(state_id, None) or load(context, state_id)
-        try:
-            yield live
-        except BaseException:
-            # Not kept: the next request loads what Postgres has.
-            raise
-        else:
-            self._states[state_id] = live
-            self._shrink(live)
-
-    def applied_seq(self, state_id: int) -> int | None:
-        """How far the live state is, or None if it is not loaded."""
-        live = self._states.get(state_id)
-        return None if live is None else live.applied_seq
-
-    def _shrink(self, used: Live) -> None:
-        # A project has one active state: what it had before is never asked for again.
-        for state_id, live in list(self._states.items()):
-            if live.project_id == used.project_id and live is not used:
-                del self._states[state_id]
-        while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self._max_bytes:
-            self._states.popitem(last=False)

@@ -17,8 +17,8 @@ from ntk.memory import keep_freed_memory
 from store.artifacts import Artifacts
 from store.database import connect
 from store.settings import from_environment
-from worker import context, maintenance, queue
-from worker.live import LiveStates
+from worker import context, lane, maintenance, queue
+from worker.live_states import LiveStates
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = make_context(from_environment(WorkerSettings))
     context.install(made)
     maintenance.start(made)
+    lanes = lane.start(made) if queue.INTERACTIVE in names and not options.burst else []
     worker = Worker(
         [queue.queue(made.redis, name) for name in names],
         connection=made.redis,
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
     worker.work(burst=options.burst, logging_level="WARNING")
     made.stopping.set()
+    lane.close(made, lanes)
     return 0
 
 

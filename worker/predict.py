@@ -20,14 +20,12 @@ def predict(context: Context, job: Job, reporter: Reporter) -> Json | None:
 def _attempt(context: Context, job: Job) -> None:
     wanted: list[int] = job.arguments["items"]
     source: str = job.arguments["source"]
-    with synchronised(context, job.project_id) as (live, change):
+    with synchronised(context, job.project_id) as live:
         # An item asked for twice is computed once, so that it gets one answer.
         distinct = list(dict.fromkeys(wanted))
         row = {position: k for k, position in enumerate(distinct)}
         outputs = _outputs(context, live, distinct, source)[[row[position] for position in wanted]]
         with context.sessions.begin() as session:
-            if change is not None:
-                states.advance(session, live.state_id, change)
             names = pools.external_ids(session, job.project_id, wanted)
             classes = session.get_one(Project, job.project_id).classes
             result: Json = {

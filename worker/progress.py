@@ -23,7 +23,8 @@ class Reporter:
         self._context = context
         self._job = job
         self._stage, self._done, self._total, self._unit = "starting", 0, 0, ""
-        self._written = 0.0
+        # The claim was written just now: most suggestions are made before there is news.
+        self._written = time.monotonic()
 
     def stage(self, name: str, total: int = 0, unit: str = "") -> None:
         """Begin a stage of `total` units; without a total the counts stay. Raises as `check` does."""

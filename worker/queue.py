@@ -8,7 +8,6 @@ import time
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue
-from rq.job import Job
 from rq.serializers import JSONSerializer
 
 BULK = "bulk"
@@ -43,9 +42,10 @@ def enqueue(redis: Redis, name: str, job_id: str, attempt: int = 0) -> None:
     )
 
 
-def is_waiting(redis: Redis, job_id: str, attempt: int = 0) -> bool:
-    """Whether the queue still knows of a job."""
-    return bool(Job.exists(_queue_id(job_id, attempt), connection=redis))
+def waiting(redis: Redis, name: str) -> set[tuple[str, int]]:
+    """(job id, attempt) of all that wait in a queue. What a worker took and did not claim is not among them."""
+    ids = (entry.rpartition("-") for entry in queue(redis, name).get_job_ids())
+    return {(job_id, int(attempt)) for job_id, _, attempt in ids}
 
 
 def _queue_id(job_id: str, attempt: int) -> str:

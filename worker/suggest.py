@@ -37,7 +37,7 @@ def suggest(context: Context, job: Job, reporter: Reporter) -> Json | None:
 def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
     watch = Stopwatch()
     arguments = job.arguments
-    with synchronised(context, job.project_id) as (live, change):
+    with synchronised(context, job.project_id) as live:
         watch.lap("catch_up")
         with context.sessions.begin() as session:
             barred = _barred(session, job)
@@ -54,8 +54,6 @@ def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
         }
 
         def also(session: Session) -> None:
-            if change is not None:
-                states.advance(session, live.state_id, change)
             if learned is not None and chosen.memory is not None:
                 bandits.write(session, job.project_id, learned[0], chosen.memory)
 

@@ -14,7 +14,7 @@ from service.problems import ConflictError, InvalidError, ServiceError, Unavaila
 from store import jobs
 from store.database import relax_durability
 from store.tables import Job, Json, Project
-from worker import queue
+from worker import queue, warm
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,8 @@ def run_interactive(context: Context, kind: str, project_id: int, arguments: Jso
         relax_durability(session)
         job = jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
     try:
-        queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
+        if warm.ring(context.redis, project_id, job.id) is None:
+            queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
     except RedisError as error:
         with context.sessions.begin() as session:
             jobs.request_cancel(session, job.id)

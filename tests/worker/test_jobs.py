@@ -127,12 +127,12 @@ def test_a_worker_given_up_for_lost_cannot_write(api: Api, waiting: str, worker:
 
 
 def test_a_wiped_queue_is_filled_again(api: Api, waiting: str, worker: Context) -> None:
-    assert queue.is_waiting(worker.redis, waiting)
+    assert (waiting, 0) in queue.waiting(worker.redis, queue.BULK)
     worker.redis.flushdb()
     with worker.sessions.begin() as session:
         session.execute(sa.update(Job).values(created_at=sa.func.now() - timedelta(minutes=1)))
     assert maintenance.sweep(worker) == 1
-    assert queue.is_waiting(worker.redis, waiting)
+    assert (waiting, 0) in queue.waiting(worker.redis, queue.BULK)
     assert maintenance.sweep(worker) == 0
 
 

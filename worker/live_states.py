@@ -1,0 +1,76 @@
+"""The live states of one worker: bounded in memory, one thread at a time per project."""
+
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.context import Context
+from worker.live import Live, load
+
+
+class LiveStates:
+    """Live states by kernel state id; the least recently used is dropped past `max_bytes`.
+
+    Threads share it: `alone` keeps them off each other's project.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._states: OrderedDict[int, Live] = OrderedDict()
+        self._guard = threading.Lock()
+        self._projects: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+
+    @contextmanager
+    def alone(self, project_id: int) -> Iterator[None]:
+        """One thread at a time per project."""
+        with self._guard:
+            lock = self._projects[project_id]
+        with lock:
+            yield
+
+    def idle(self, project_id: int) -> bool:
+        """Whether the project is warm here and no thread uses it."""
+        with self._guard:
+            return not self._projects[project_id].locked() and project_id in self._held()
+
+    @contextmanager
+    def use(self, context: Context, state_id: int) -> Iterator[Live]:
+        """The live state, loaded if need be. Any exception drops it: it may be half-changed."""
+        with self._guard:
+            live = self._states.pop(state_id, None)
+        if live is None:
+            live = load(context, state_id)
+        # Not put back after an exception: the next request loads what Postgres has.
+        yield live
+        with self._guard:
+            self._states[state_id] = live
+            self._shrink(live)
+
+    def applied_seq(self, state_id: int) -> int | None:
+        """How far the live state is, or None if it is not loaded."""
+        live = self._states.get(state_id)
+        return None if live is None else live.applied_seq
+
+    def projects(self) -> list[int]:
+        """The projects that are warm here."""
+        with self._guard:
+            return sorted(self._held())
+
+    def drop(self, project_id: int) -> None:
+        """Forget a project that another worker keeps warm now."""
+        with self._guard:
+            for state_id, live in list(self._states.items()):
+                if live.project_id == project_id:
+                    del self._states[state_id]
+
+    def _held(self) -> set[int]:
+        return {live.project_id for live in self._states.values()}
+
+    def _shrink(self, used: Live) -> None:
+        # A project has one active state: what it had before is never asked for again.
+        for state_id, live in list(self._states.items()):
+            if live.project_id == used.project_id and live is not used:
+                del self._states[state_id]
+        while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self._max_bytes:
+            self._states.popitem(last=False)
