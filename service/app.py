@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from service import auth, problems
 from service.context import Context
+from service.endings import Endings
 from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
 from service.routes import (
@@ -45,11 +46,13 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         sessions=connect(settings.database_url),
         redis=queue.connect(settings.redis_url),
         artifacts=Artifacts(settings.artifacts_url),
+        endings=Endings(settings.redis_url),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with context.endings.listening():
+            yield
         context.redis.close()
         context.sessions.kw["bind"].dispose()
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from redis import Redis
 
+from service.endings import Endings
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import Sessions
@@ -19,9 +20,10 @@ class Context:
     sessions: Sessions
     redis: Redis
     artifacts: Artifacts
+    endings: Endings
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 

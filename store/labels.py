@@ -128,7 +128,9 @@ def counted(session: Session, project_id: int) -> tuple[int, int]:
     """(items that carry a label, classes that have one)."""
     labeled, classes = session.execute(
         sa.select(sa.func.count(Item.label), sa.func.count(sa.distinct(Item.label))).where(
-            Item.project_id == project_id
+            # Said again in terms of the index: the count must not grow with the pool.
+            Item.project_id == project_id,
+            Item.label_seq.is_not(None),
         )
     ).one()
     return labeled, classes

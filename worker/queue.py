@@ -3,10 +3,7 @@
 Everything here may be lost with Redis at any time: jobs live in Postgres and are enqueued again from there.
 """
 
-import time
-
 from redis import Redis
-from redis.exceptions import RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -17,7 +14,8 @@ FUNCTION = "worker.jobs.run"
 
 # RQ's own limit; jobs stop themselves between tiles long before, and Postgres decides about retries.
 _TIMEOUT_SECONDS = {BULK: 24 * 3600, INTERACTIVE: 3600}
-_SIGNAL_KEPT_SECONDS = 60
+# Workers publish the id of every job that has ended here.
+ENDED = "lookahead:ended"
 
 
 def connect(url: str) -> Redis:
@@ -54,28 +52,5 @@ def _queue_id(job_id: str, attempt: int) -> str:
 
 
 def signal_end(redis: Redis, job_id: str) -> None:
-    """Wake whoever waits for the job. Only a hint: the outcome is in Postgres."""
-    key = _signal_key(job_id)
-    pipeline = redis.pipeline(transaction=True)
-    pipeline.rpush(key, b"1")
-    pipeline.expire(key, _SIGNAL_KEPT_SECONDS)
-    pipeline.execute()
-
-
-def wait_for_end(redis: Redis, job_id: str, seconds: float) -> bool:
-    """Wait until the job signals its end, at most `seconds`. False if it did not, or if Redis failed."""
-    key = _signal_key(job_id)
-    try:
-        if redis.blpop([key], timeout=max(seconds, 0.01)) is None:
-            return False
-        # More than one request may wait for the same job: leave the mark for the next one.
-        redis.rpush(key, b"1")
-        redis.expire(key, _SIGNAL_KEPT_SECONDS)
-    except RedisError:
-        time.sleep(min(seconds, 0.2))
-        return False
-    return True
-
-
-def _signal_key(job_id: str) -> str:
-    return f"lookahead:end:{job_id}"
+    """Tell whoever waits for the job. Only a hint: the outcome is in Postgres."""
+    redis.publish(ENDED, job_id)

@@ -2,13 +2,16 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from api_schemas import jobs as wire
 from service.context import Context
+from service.endings import set_within
 from service.operations import projects
 from service.problems import ConflictError, InvalidError, ServiceError, UnavailableError, UnknownError
 from store import jobs
@@ -112,17 +115,16 @@ def _eta(job: Job) -> float | None:
     return round(elapsed * (job.total - job.done) / job.done, 1)
 
 
-def run_interactive(context: Context, kind: str, project_id: int, arguments: Json, wait_seconds: float) -> wire.Job:
-    """Start an interactive job and wait for its end; returns it finished, or as it stands then.
+def create_interactive(session: Session, kind: str, project_id: int, arguments: Json) -> Job:
+    """A job for the worker that holds the project; `start_interactive` it once the transaction has committed."""
+    relax_durability(session)
+    return jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
 
-    Raises UnavailableError when the queue cannot be reached (the job is cancelled then), and the job's own
-    failure as a problem.
-    """
-    with context.sessions.begin() as session:
-        relax_durability(session)
-        job = jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
+
+def start_interactive(context: Context, job: Job) -> None:
+    """Hand a committed job to a worker. Raises UnavailableError if the queue is away; the job is cancelled then."""
     try:
-        if warm.ring(context.redis, project_id, job.id) is None:
+        if warm.ring(context.redis, job.project_id, job.id) is None:
             queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
     except RedisError as error:
         with context.sessions.begin() as session:
@@ -130,14 +132,26 @@ def run_interactive(context: Context, kind: str, project_id: int, arguments: Jso
         raise UnavailableError(
             "queue_unavailable", "the job queue cannot be reached: try again", headers={"Retry-After": "2"}
         ) from error
+
+
+async def run_interactive(context: Context, create: Callable[[], Job], wait_seconds: float) -> wire.Job:
+    """Create and start an interactive job and wait for its end; returns it finished, or as it stands then.
+
+    No thread is held while it waits. Raises what `create` raises, UnavailableError, and the job's own failure as a
+    problem.
+    """
+    job = await run_in_threadpool(create)
     deadline = time.monotonic() + wait_seconds
-    while True:
-        left = deadline - time.monotonic()
-        if left > 0:
-            queue.wait_for_end(context.redis, job.id, min(left, _WAIT_SLICE_SECONDS))
-        described = show(context, job.id)
-        if described.status in jobs.FINISHED or time.monotonic() >= deadline:
-            return _succeeding(described)
+    with context.endings.expecting(job.id) as ended:
+        await run_in_threadpool(start_interactive, context, job)
+        while (left := deadline - time.monotonic()) > 0:
+            announced = await set_within(ended, min(left, _WAIT_SLICE_SECONDS))
+            ended.clear()
+            if announced or time.monotonic() < deadline:
+                described = await run_in_threadpool(show, context, job.id)
+                if described.status in jobs.FINISHED:
+                    return _succeeding(described)
+    return _succeeding(await run_in_threadpool(show, context, job.id))
 
 
 def _succeeding(job: wire.Job) -> wire.Job:

@@ -18,14 +18,21 @@ from service.operations.auto import Situation, choose
 from service.operations.labels import unknown_class
 from service.problems import ConflictError, InvalidError, UnknownError, field_problems
 from store import jobs, labels, pools
-from store.tables import Checkpoint, KernelState, Project
+from store.tables import Checkpoint, Job, KernelState, Project
 
 _ITEMS_MAX = 10_000
 _NAMED = 5
 
 
-def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float) -> wire.SuggestAnswer | job_wire.Job:
+async def suggest(
+    context: Context, request: wire.SuggestRequest, wait_seconds: float
+) -> wire.SuggestAnswer | job_wire.Job:
     """Suggestions, or the job that is still making them. Raises UnknownError, ConflictError, InvalidError."""
+    job = await job_operations.run_interactive(context, lambda: _create(context, request), wait_seconds)
+    return job if job.result is None else wire.SuggestAnswer.model_validate(job.result)
+
+
+def _create(context: Context, request: wire.SuggestRequest) -> Job:
     with context.sessions.begin() as session:
         project = projects.find_filled(session, request.project)
         defaults = wire.SuggestDefaults.model_validate(project.defaults)
@@ -37,9 +44,7 @@ def suggest(context: Context, request: wire.SuggestRequest, wait_seconds: float)
             rule = "min_distance" if request.per_class is None else "per_class"
             raise _not_prepared(session, project, f"do without {rule}, which looks at the kernel state")
         arguments = _arguments(session, project, request, defaults)
-        project_id = project.id
-    job = job_operations.run_interactive(context, "suggest", project_id, arguments, wait_seconds)
-    return job if job.result is None else wire.SuggestAnswer.model_validate(job.result)
+        return job_operations.create_interactive(session, "suggest", project.id, arguments)
 
 
 def _arguments(
@@ -140,7 +145,7 @@ def _not_prepared(
     )
 
 
-def predict(
+async def predict(
     context: Context,
     project_name: str,
     items: Sequence[str],
@@ -150,13 +155,18 @@ def predict(
     """Outputs for items, in the order asked, or the job that is still computing them."""
     if not 1 <= len(items) <= _ITEMS_MAX:
         raise InvalidError("invalid_request", f"ask for 1 to {_ITEMS_MAX} items at a time, not {len(items)}")
+    job = await job_operations.run_interactive(
+        context, lambda: _create_prediction(context, project_name, items, source), wait_seconds
+    )
+    return job if job.result is None else wire.PredictionsAnswer.model_validate(job.result)
+
+
+def _create_prediction(context: Context, project_name: str, items: Sequence[str], source: str) -> Job:
     with context.sessions.begin() as session:
         project = projects.find(session, project_name)
         known = pools.positions(session, project.id, list(set(items)))
         _all_known(project, items, known)
         if project.active_state_id is None:
             raise _not_prepared(session, project)
-        project_id = project.id
-    arguments: Json = {"items": [known[item][0] for item in items], "source": source}
-    job = job_operations.run_interactive(context, "predict", project_id, arguments, wait_seconds)
-    return job if job.result is None else wire.PredictionsAnswer.model_validate(job.result)
+        arguments: Json = {"items": [known[item][0] for item in items], "source": source}
+        return job_operations.create_interactive(session, "predict", project.id, arguments)

@@ -37,7 +37,7 @@ def item_ids(
     response_model=wire.PredictionsAnswer,
     responses=declared(404, 409, 503) | {202: {"model": jobs.Job, "description": "still at work"}},
 )
-def get_predictions(
+async def get_predictions(
     name: ProjectName,
     context: Services,
     items: Annotated[list[str], Depends(item_ids)],
@@ -45,4 +45,4 @@ def get_predictions(
     source: Literal["linearized", "network"] = "linearized",
 ) -> Response:
     """The kernel model's outputs after every label so far, or the checkpoint's own."""
-    return answer(suggest.predict(context, name, items, source, wait), wait)
+    return answer(await suggest.predict(context, name, items, source, wait), wait)

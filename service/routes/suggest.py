@@ -20,8 +20,8 @@ router = APIRouter(tags=["suggestions"])
     response_model=wire.SuggestAnswer,
     responses=declared(400, 404, 409, 413, 503) | {202: {"model": jobs.Job, "description": "still at work"}},
 )
-def suggest_items(
+async def suggest_items(
     request: wire.SuggestRequest, context: Services, wait: Annotated[float, Depends(wait_seconds)]
 ) -> Response:
     """What to label next, after every label so far."""
-    return answer(suggest.suggest(context, request, wait), wait)
+    return answer(await suggest.suggest(context, request, wait), wait)
