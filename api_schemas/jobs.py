@@ -23,6 +23,7 @@ class JobError(Answer):
 
     code: str
     detail: str
+    job: str | None = Field(default=None, description="a job to wait for before trying again")
 
 
 class Job(Answer):

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from api_schemas.common import FieldProblem, Problem
@@ -190,8 +190,9 @@ def install(app: FastAPI) -> None:
             detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
         return _answer(request, error.status_code, code, detail, headers=headers)
 
+    @app.exception_handler(InterfaceError)
     @app.exception_handler(OperationalError)
-    def database_away(request: Request, error: OperationalError) -> JSONResponse:
+    def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
         log.warning("request %s: the database is away: %s", request.scope.get("request_id", ""), error.orig)
         detail = "the database cannot be reached: nothing was changed, try again"
         return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})

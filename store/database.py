@@ -1,9 +1,25 @@
 """Engine and sessions. Callers inject the sessionmaker and open one transaction per operation."""
 
+import select
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
+
+# A server that vanished without a word is given up after about a quarter of a minute, not after hours.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+# SQLSTATE: connection exceptions, shutdowns and starts, too many connections, a full disk, and what only retrying mends.
+_AWAY = ("08", "57P", "53300", "53100", "40001", "40P01")
 
 
 def psycopg_url(url: str) -> sa.URL:
@@ -23,9 +39,37 @@ def connect(url: str, *, pool_size: int = 10) -> Sessions:
         pool_pre_ping=False,
         pool_timeout=30,
         # The same few statements run on every request: let the server keep their plans.
-        connect_args={"prepare_threshold": 3, "application_name": "lookahead"},
+        connect_args={"prepare_threshold": 3, "application_name": "lookahead"} | _PATIENCE,
     )
+    event.listen(engine, "checkout", _still_connected)
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def _still_connected(connection: Any, _: object, __: object) -> None:
+    """Have a connection that the server has closed replaced before it is used.
+
+    On an idle connection the server says nothing until it ends it, so one look at the socket tells, without the
+    round trip of a test query.
+    """
+    poll = select.poll()
+    try:
+        poll.register(connection.fileno(), select.POLLIN)
+        if not poll.poll(0):
+            return
+    except Exception as error:
+        # psycopg has found it closed already.
+        raise DisconnectionError("the connection is closed") from error
+    raise DisconnectionError("the server has ended the connection")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that the database cannot work now, so that the same may well succeed later."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, InterfaceError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return isinstance(error, OperationalError) and (state is None or state.startswith(_AWAY))
 
 
 def relax_durability(session: Session) -> None:

@@ -5,11 +5,19 @@ class StoreError(Exception):
     """Base of every error raised by the store."""
 
 
-class ArtifactMissingError(StoreError):
+class ArtifactError(StoreError):
+    """An artifact cannot be had; `artifact` is its name."""
+
+    def __init__(self, detail: str, artifact: str) -> None:
+        super().__init__(detail)
+        self.artifact = artifact
+
+
+class ArtifactMissingError(ArtifactError):
     """An artifact that a table refers to is not in the artifact storage."""
 
 
-class ArtifactCorruptError(StoreError):
+class ArtifactCorruptError(ArtifactError):
     """An artifact's bytes do not match the content hash it is named by."""
 
 

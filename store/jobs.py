@@ -1,7 +1,8 @@
 """Jobs: created with the work they stand for, claimed once, fenced by worker and attempt."""
 
 import uuid
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -74,10 +75,12 @@ def report(session: Session, job: Job, *, stage: str, done: int, total: int, uni
 
 
 def finish(session: Session, job: Job, status: str, *, result: Json | None = None, error: Json | None = None) -> bool:
-    """End a running job. False when it is no longer this worker's to end."""
+    """End a running job. False when it is no longer this worker's to end, or when a success was cancelled before."""
     values: dict[str, Any] = {"status": status, "stage": status, "finished_at": sa.func.now()}
+    # Whoever was told that the job will stop must not find that it went through.
+    wanted = _mine(job) if status != "succeeded" else sa.and_(_mine(job), Job.cancel_requested.is_(False))
     done = session.execute(
-        sa.update(Job).where(_mine(job)).values(**values, result=result, error=error).returning(Job.id)
+        sa.update(Job).where(wanted).values(**values, result=result, error=error).returning(Job.id)
     )
     return done.scalar_one_or_none() is not None
 
@@ -87,11 +90,30 @@ def note(session: Session, job: Job, more: Json) -> None:
     session.execute(sa.update(Job).where(_mine(job)).values(arguments=Job.arguments.op("||")(more)))
 
 
-def put_back(session: Session, job: Job) -> None:
-    """Queue a running job again as if this attempt had not been: its worker is shutting down in order."""
-    session.execute(
-        sa.update(Job).where(_mine(job)).values(status="queued", stage="queued", worker=None, attempt=Job.attempt - 1)
+def put_back(session: Session, job: Job) -> bool:
+    """Queue a running job again as if this attempt had not been; one that was cancelled meanwhile ends.
+
+    False when it is no longer this worker's.
+    """
+    cancelled = finish(session, job, "cancelled") if _cancel_requested(session, job) else False
+    back = session.execute(
+        sa.update(Job)
+        .where(_mine(job))
+        .values(status="queued", stage="queued", worker=None, attempt=Job.attempt - 1)
+        .returning(Job.id)
     )
+    return cancelled or back.scalar_one_or_none() is not None
+
+
+def _cancel_requested(session: Session, job: Job) -> bool:
+    return bool(session.scalar(sa.select(Job.cancel_requested).where(_mine(job)).with_for_update()))
+
+
+def held_by(session: Session, job_id: str, worker: str) -> Job | None:
+    """The job, if it is running and this worker's."""
+    return session.scalars(
+        sa.select(Job).where(Job.id == job_id, Job.status == "running", Job.worker == worker)
+    ).one_or_none()
 
 
 def request_cancel(session: Session, job_id: str) -> None:
@@ -109,42 +131,82 @@ def beat(session: Session, job: Job) -> None:
     session.execute(sa.update(Job).where(_mine(job)).values(heartbeat_at=sa.func.now()))
 
 
-def release_lost(session: Session, silent_for: timedelta) -> None:
-    """Mark as queued what silent workers were running; fail what has already cost its share of workers."""
-    lost = sa.and_(Job.status == "running", Job.heartbeat_at < sa.func.now() - silent_for)
-    session.execute(
-        sa.update(Job)
-        .where(lost, Job.cancel_requested)
-        .values(status="cancelled", stage="cancelled", finished_at=sa.func.now())
-    )
-    session.execute(
-        sa.update(Job)
-        .where(lost, Job.attempt >= ATTEMPTS_MAX)
-        .values(
-            status="failed",
-            stage="failed",
-            finished_at=sa.func.now(),
-            error={
-                "code": "worker_lost",
-                "detail": f"the worker died while running this job, {ATTEMPTS_MAX} times in a row",
-            },
-        )
-    )
-    session.execute(
-        sa.update(Job).where(lost, Job.attempt < ATTEMPTS_MAX).values(status="queued", stage="queued", worker=None)
-    )
+@dataclass(frozen=True)
+class Pulse:
+    """A running job as one look at it saw it: the same pulse twice means that its worker said nothing in between."""
+
+    job_id: str
+    attempt: int
+    worker: str | None
+    heartbeat_at: datetime | None
 
 
-def queued(session: Session, older_than: timedelta) -> list[Job]:
-    """Jobs that have waited a while: candidates for having been dropped by the queue."""
-    return list(
-        session.scalars(
-            sa.select(Job)
-            .where(Job.status == "queued", Job.created_at < sa.func.now() - older_than)
-            .order_by(Job.created_at)
-            .limit(1000)
-        )
+def running(session: Session) -> list[Pulse]:
+    """The pulses of all running jobs."""
+    rows = session.execute(
+        sa.select(Job.id, Job.attempt, Job.worker, Job.heartbeat_at).where(Job.status == "running")
     )
+    return [Pulse(*row) for row in rows]
+
+
+def release(session: Session, pulse: Pulse) -> Job | None:
+    """Take a job from a worker that is gone: queue it again, or end it. None if it has moved since the pulse.
+
+    It ends if somebody wants it cancelled, or if it has cost its share of workers.
+    """
+    job = session.scalars(
+        sa.select(Job)
+        .where(
+            Job.id == pulse.job_id,
+            Job.status == "running",
+            Job.attempt == pulse.attempt,
+            Job.worker == pulse.worker,
+            Job.heartbeat_at == pulse.heartbeat_at,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if job is None:
+        return None
+    reached, job.worker = _reached(job), None
+    if job.cancel_requested:
+        job.status = job.stage = "cancelled"
+    elif job.attempt >= ATTEMPTS_MAX:
+        job.status = job.stage = "failed"
+        times = "twice" if job.attempt == 2 else f"{job.attempt} times"
+        job.error = {
+            "code": "worker_lost",
+            "detail": f"the worker died {times} while running this job, last in stage {reached}",
+        }
+    else:
+        job.status = job.stage = "queued"
+        return job
+    session.execute(sa.update(Job).where(Job.id == job.id).values(finished_at=sa.func.now()))
+    return job
+
+
+def _reached(job: Job) -> str:
+    return f"{job.stage} at {job.done} of {job.total} {job.unit}".rstrip() if job.total else job.stage
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job, as the queue should know it."""
+
+    queue: str
+    project_id: int
+    job_id: str
+    attempt: int
+
+
+def queued(session: Session) -> list[Waiting]:
+    """All jobs that wait, the oldest first."""
+    rows = session.execute(
+        sa.select(Job.queue, Job.project_id, Job.id, Job.attempt)
+        .where(Job.status == "queued")
+        .order_by(Job.created_at).limit(10_000)
+    )
+    return [Waiting(*row) for row in rows]
 
 
 def queue_position(session: Session, job: Job) -> int | None:

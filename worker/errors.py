@@ -2,11 +2,12 @@
 
 
 class JobError(Exception):
-    """The job cannot succeed as asked; trying again would not help."""
+    """The job cannot succeed as asked; trying again would not help, or not before another job has ended: `job`."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, *, job: str | None = None) -> None:
         super().__init__(detail)
         self.code = code
+        self.job = job
 
 
 class CancelledError(Exception):

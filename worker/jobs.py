@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 import torch
 from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
 
 from ntk.errors import NTKError, UnsupportedNetworkError
 from store import jobs, states
-from store.errors import StoreError
+from store.database import is_away
+from store.errors import ArtifactError, StoreError
 from store.tables import Job, Json
-from worker import queue
+from worker import queue, repair
 from worker.context import Context, current
 from worker.errors import CancelledError, JobError, ShuttingDownError
 from worker.predict import predict
@@ -20,6 +22,9 @@ from worker.suggest import suggest
 from worker.train import train
 
 log = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS_MAX = 2.0
 
 # A kind's function either returns the result for us to store, or None when it has ended the job itself
 # in the transaction that wrote its work.
@@ -38,6 +43,16 @@ def run(job_id: str) -> None:
 
 def run_in(context: Context, job_id: str) -> None:
     """Run one job if it is still waiting. Failures end in the job's record, not in an exception."""
+    try:
+        _run(context, job_id)
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
+        log.warning("job %s: the database is away, the job goes back when it answers: %s", job_id, error)
+        _give_back(context, job_id)
+
+
+def _run(context: Context, job_id: str) -> None:
     with context.sessions.begin() as session:
         job = jobs.claim(session, job_id, context.name)
     if job is None:
@@ -52,38 +67,67 @@ def run_in(context: Context, job_id: str) -> None:
     except ShuttingDownError:
         with context.sessions.begin() as session:
             jobs.put_back(session, job)
-    except JobError as error:
-        _fail(context, job, error.code, str(error))
-    except NTKError as error:
-        _fail(context, job, _code(error), str(error))
-    except StoreError as error:
-        _fail(context, job, "storage_failure", str(error))
-    except (MemoryError, torch.OutOfMemoryError):
-        _fail(context, job, "out_of_memory", "the worker ran out of memory: ask for a smaller window")
+        return
     except Exception as error:
+        if is_away(error):
+            raise
         # The last stop before the queue: it would only log what the job's record should say.
-        log.exception("job %s failed", job.id)
-        _fail(context, job, "internal_error", f"{type(error).__name__} in the worker; its log has the rest")
-    finally:
-        _signal(context, job)
+        _fail(context, job, _told(context, job, error))
+    _signal(context, job)
 
 
-def _code(error: NTKError) -> str:
-    return "unsupported_network" if isinstance(error, UnsupportedNetworkError) else "numerical_failure"
+def _told(context: Context, job: Job, error: Exception) -> JobError:
+    """What the job's record says of an error."""
+    if isinstance(error, JobError):
+        return error
+    if isinstance(error, NTKError):
+        unsupported = isinstance(error, UnsupportedNetworkError)
+        return JobError("unsupported_network" if unsupported else "numerical_failure", str(error))
+    if isinstance(error, ArtifactError):
+        return repair.told(context, job.project_id, error)
+    if isinstance(error, StoreError):
+        return JobError("storage_failure", str(error))
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return JobError("out_of_memory", "the worker ran out of memory: ask for a smaller window")
+    log.error("job %s failed", job.id, exc_info=error)
+    return JobError("internal_error", f"{type(error).__name__} in the worker; its log has the rest")
+
+
+def _give_back(context: Context, job_id: str) -> None:
+    """Once the database answers, put the job back as if this attempt had not been; or stop waiting when told to stop.
+
+    If it ended in a transaction whose answer was lost, it stays ended.
+    """
+    pause = _PAUSE_SECONDS
+    while not context.stopping.wait(pause):
+        try:
+            with context.sessions.begin() as session:
+                held = jobs.held_by(session, job_id, context.name)
+                if held is not None and jobs.put_back(session, held):
+                    log.info("job %s is queued again", job_id)
+            return
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
 
 
 def _end(context: Context, job: Job, status: str, *, result: Json | None = None) -> None:
     with context.sessions.begin() as session:
-        jobs.finish(session, job, status, result=result)
-        if status == "cancelled":
+        ended = jobs.finish(session, job, status, result=result)
+        if not ended and status == "succeeded":
+            status, ended = "cancelled", jobs.finish(session, job, "cancelled")
+        # Of a job that is another worker's by now, that worker may be preparing the very same state.
+        if ended and status == "cancelled":
             states.abandon(session, job.id)
 
 
-def _fail(context: Context, job: Job, code: str, detail: str) -> None:
-    log.warning("job %s (%s) failed: %s: %s", job.id, job.kind, code, detail)
+def _fail(context: Context, job: Job, error: JobError) -> None:
+    log.warning("job %s (%s) failed: %s: %s", job.id, job.kind, error.code, error)
+    told = {"code": error.code, "detail": str(error)} | ({"job": error.job} if error.job else {})
     with context.sessions.begin() as session:
-        jobs.finish(session, job, "failed", error={"code": code, "detail": detail})
-        states.abandon(session, job.id)
+        if jobs.finish(session, job, "failed", error=told):
+            states.abandon(session, job.id)
 
 
 def _signal(context: Context, job: Job) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from store import jobs
 from store.tables import Job
@@ -13,7 +13,7 @@ from worker.context import Context
 from worker.errors import CancelledError, ShuttingDownError
 
 _WRITE_SECONDS = 0.5
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 1.0
 
 
 class Reporter:
@@ -57,7 +57,7 @@ class Reporter:
 
 @contextmanager
 def heartbeat(context: Context, job: Job) -> Iterator[None]:
-    """Say every few seconds that the job is alive, also while one tile takes long."""
+    """Say every second that the job is alive, also while one tile takes long."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -65,7 +65,7 @@ def heartbeat(context: Context, job: Job) -> Iterator[None]:
             try:
                 with context.sessions.begin() as session:
                     jobs.beat(session, job)
-            except OperationalError:
+            except SQLAlchemyError:
                 continue  # The database is away: the job itself will notice where it matters.
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{job.id}", daemon=True)

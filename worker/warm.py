@@ -55,10 +55,16 @@ def take(redis: Redis, worker: str, seconds: float) -> list[str]:
     return [_text(message) for message in (first[1], *more)]
 
 
+def holder(redis: Redis, project_id: int) -> str | None:
+    """The worker that holds the project, if one does."""
+    found = redis.get(_lease(project_id))
+    return None if found is None else _text(found)
+
+
 def waits(redis: Redis, project_id: int, message: str) -> bool:
     """Whether a message is in the inbox of the worker that holds the project."""
-    holder = redis.get(_lease(project_id))
-    return holder is not None and redis.lpos(_inbox(_text(holder)), message) is not None
+    name = holder(redis, project_id)
+    return name is not None and redis.lpos(_inbox(name), message) is not None
 
 
 def hold(redis: Redis, worker: str, project_id: int) -> None:

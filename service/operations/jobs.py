@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
@@ -14,7 +13,7 @@ from service.context import Context
 from service.endings import set_within
 from service.operations import projects
 from service.problems import ConflictError, InvalidError, ServiceError, UnavailableError, UnknownError
-from store import jobs
+from store import jobs, states
 from store.database import relax_durability
 from store.tables import Job, Json, Project
 from worker import queue, warm
@@ -25,6 +24,7 @@ _WAIT_SLICE_SECONDS = 1.0
 # Failures of a job that the request or the project can mend; all others are ours.
 _ERRORS: dict[str, type[ServiceError]] = {
     "not_prepared": ConflictError,
+    "artifact_lost": ConflictError,
     "no_loss_predictor": ConflictError,
     "unsupported_network": ConflictError,
     "batch_too_large": InvalidError,
@@ -67,6 +67,11 @@ def cancel(context: Context, job_id: str) -> wire.Job:
             raise ConflictError("job_finished", f"job {job_id} has {job.status} already")
         jobs.request_cancel(session, job_id)
         job = _find(session, job_id)
+        if job.status not in {"cancelled", *jobs.OPEN}:
+            # It ended between the two looks.
+            raise ConflictError("job_finished", f"job {job_id} has {job.status} already")
+        if job.status == "cancelled":
+            states.abandon(session, job_id)
         answer = describe(session, job, session.get_one(Project, job.project_id).name)
     if answer.status == "cancelled":
         _signal(context, job_id)
@@ -95,7 +100,7 @@ def describe(session: Session, job: Job, project: str) -> wire.Job:
             "queue_position": jobs.queue_position(session, job),
             "error": job.error,
             "result": job.result,
-            "created_at": job.created_at or datetime.now(UTC),
+            "created_at": job.created_at,
             "started_at": job.started_at,
             "finished_at": job.finished_at,
             "links": {
@@ -109,9 +114,12 @@ def describe(session: Session, job: Job, project: str) -> wire.Job:
 
 def _eta(job: Job) -> float | None:
     """Seconds left at the pace so far, for the stage that runs."""
-    if job.status != "running" or job.started_at is None or not 0 < job.done <= job.total:
+    if job.status != "running" or job.started_at is None or job.heartbeat_at is None:
         return None
-    elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
+    # Both times are the database's: its clock may differ from this machine's, and may have been set meanwhile.
+    elapsed = (job.heartbeat_at - job.started_at).total_seconds()
+    if elapsed < 0 or not 0 < job.done <= job.total:
+        return None
     return round(elapsed * (job.total - job.done) / job.done, 1)
 
 
@@ -159,5 +167,10 @@ def _succeeding(job: wire.Job) -> wire.Job:
         raise ConflictError("job_cancelled", f"job {job.id} was cancelled", job=job.id)
     if job.status == "failed":
         assert job.error is not None
-        raise _ERRORS.get(job.error.code, ServiceError)(job.error.code, job.error.detail, job=job.id)
+        raise _ERRORS.get(job.error.code, ServiceError)(
+            job.error.code,
+            job.error.detail,
+            job=job.error.job or job.id,
+            headers={"Retry-After": "2"} if job.error.job else None,
+        )
     return job
