@@ -72,9 +72,13 @@ class Artifacts:
         partial.replace(local)
         return local
 
-    def array(self, name: str) -> npt.NDArray[Any]:
-        """The array as a read-only memory map. Raises ArtifactMissingError, ArtifactCorruptError."""
-        path = self.path(name)
+    def exists(self, name: str) -> bool:
+        """Whether the storage has a blob of that name, whatever state it is in."""
+        return bool(self._fs.exists(self._address(name)))
+
+    def array(self, name: str, *, verify: bool = False) -> npt.NDArray[Any]:
+        """The array as a read-only memory map, its bytes compared with the name if asked. Raises ArtifactError."""
+        path = self.verified(name) if verify else self.path(name)
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
         except (ValueError, EOFError) as error:
@@ -135,6 +139,14 @@ def verify(path: Path, name: str) -> None:
         raise ArtifactCorruptError(f"artifact {name} arrived with other bytes than its name promises", name)
 
 
+def content_hash(file: BinaryIO) -> str:
+    """The name that `put_file` would give; leaves the file where it was."""
+    before = file.tell()
+    found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(before)
+    return found
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return content_hash(file)

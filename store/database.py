@@ -18,7 +18,7 @@ _PATIENCE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-# SQLSTATE: connection exceptions, shutdowns and starts, too many connections, a full disk, and what only retrying mends.
+# SQLSTATE: connection exceptions, shutdowns and starts, too many connections, a full disk, deadlocks.
 _AWAY = ("08", "57P", "53300", "53100", "40001", "40P01")
 
 
@@ -41,8 +41,30 @@ def connect(url: str, *, pool_size: int = 10) -> Sessions:
         # The same few statements run on every request: let the server keep their plans.
         connect_args={"prepare_threshold": 3, "application_name": "lookahead"} | _PATIENCE,
     )
+    losses = Losses()
     event.listen(engine, "checkout", _still_connected)
-    return sessionmaker(engine, expire_on_commit=False)
+    event.listen(engine, "invalidate", losses.count)
+    return sessionmaker(engine, expire_on_commit=False, info={"losses": losses})
+
+
+class Losses:
+    """Counts the connections that the server has ended."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def count(self, *_: object) -> None:
+        """One more."""
+        self.number += 1
+
+
+def losses(session: Session) -> int:
+    """How many connections the server has ended so far, as this process knows.
+
+    When the number changes, the server may have come back without the commits that did not wait for its disk.
+    """
+    counted: Losses = session.info["losses"]
+    return counted.number
 
 
 def _still_connected(connection: Any, _: object, __: object) -> None:

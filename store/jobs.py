@@ -49,6 +49,9 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
         .values(
             status="running",
             stage="starting",
+            done=0,
+            total=0,
+            unit="",
             worker=worker,
             attempt=Job.attempt + 1,
             started_at=sa.func.coalesce(Job.started_at, sa.func.now()),
@@ -79,9 +82,7 @@ def finish(session: Session, job: Job, status: str, *, result: Json | None = Non
     values: dict[str, Any] = {"status": status, "stage": status, "finished_at": sa.func.now()}
     # Whoever was told that the job will stop must not find that it went through.
     wanted = _mine(job) if status != "succeeded" else sa.and_(_mine(job), Job.cancel_requested.is_(False))
-    done = session.execute(
-        sa.update(Job).where(wanted).values(**values, result=result, error=error).returning(Job.id)
-    )
+    done = session.execute(sa.update(Job).where(wanted).values(**values, result=result, error=error).returning(Job.id))
     return done.scalar_one_or_none() is not None
 
 
@@ -143,9 +144,7 @@ class Pulse:
 
 def running(session: Session) -> list[Pulse]:
     """The pulses of all running jobs."""
-    rows = session.execute(
-        sa.select(Job.id, Job.attempt, Job.worker, Job.heartbeat_at).where(Job.status == "running")
-    )
+    rows = session.execute(sa.select(Job.id, Job.attempt, Job.worker, Job.heartbeat_at).where(Job.status == "running"))
     return [Pulse(*row) for row in rows]
 
 
@@ -204,7 +203,8 @@ def queued(session: Session) -> list[Waiting]:
     rows = session.execute(
         sa.select(Job.queue, Job.project_id, Job.id, Job.attempt)
         .where(Job.status == "queued")
-        .order_by(Job.created_at).limit(10_000)
+        .order_by(Job.created_at)
+        .limit(10_000)
     )
     return [Waiting(*row) for row in rows]
 

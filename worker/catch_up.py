@@ -9,10 +9,10 @@ from redis.exceptions import RedisError
 
 from ntk.errors import NTKError
 from store import labels, states
-from store.database import relax_durability
-from store.errors import LeasedMeanwhileError, StaleStateError
+from store.database import losses, relax_durability
+from store.errors import ArtifactError, LeasedMeanwhileError, StaleStateError
 from store.tables import KernelState, Project
-from worker import warm
+from worker import repair, warm
 from worker.context import Context
 from worker.errors import JobError
 from worker.live import Live
@@ -27,30 +27,34 @@ def synchronised(context: Context, project_id: int) -> Iterator[Live]:
     """The project's live state, current to its last label, for this thread alone while the block runs.
 
     What it took in is in Postgres when the block begins; what happens inside costs nobody the warm state. Raises
-    JobError `not_prepared`, StaleStateError.
+    JobError `not_prepared` or `artifact_lost`, StaleStateError.
     """
     with context.live.alone(project_id):
         with context.sessions.begin() as session:
             state_id = session.get_one(Project, project_id).active_state_id
+            context.live.heed(losses(session))
             if state_id is None:
                 raise JobError("not_prepared", "no kernel state is prepared yet: upload a checkpoint")
             applied = context.live.applied_seq(state_id)
             if was_cold := applied is None:
                 applied = session.get_one(KernelState, state_id).applied_seq
             label_seq, items = labels.touched(session, project_id, applied)
-        with context.live.use(context, state_id) as live:
-            if was_cold:
-                _hold(context, project_id)
-            if live.applied_seq != applied:
-                # Loaded just now, and another worker had moved on in between.
-                with context.sessions.begin() as session:
-                    label_seq, items = labels.touched(session, project_id, live.applied_seq)
-            change = live.catch_up(context, label_seq, items)
-            if change is not None:
-                with context.sessions.begin() as session:
-                    # Rows that are lost with the server are computed again from the labels, which are not.
-                    relax_durability(session)
-                    states.advance(session, state_id, change)
+        try:
+            with context.live.use(context, state_id) as live:
+                if was_cold:
+                    _hold(context, project_id)
+                if live.applied_seq != applied:
+                    # Loaded just now, and another worker had moved on in between.
+                    with context.sessions.begin() as session:
+                        label_seq, items = labels.touched(session, project_id, live.applied_seq)
+                change = live.catch_up(context, label_seq, items)
+                if change is not None:
+                    with context.sessions.begin() as session:
+                        # Rows that are lost with the server are computed again from the labels, which are not.
+                        relax_durability(session)
+                        states.advance(session, state_id, change)
+        except ArtifactError as error:
+            raise repair.begun(context, state_id, error) from error
         yield live
 
 

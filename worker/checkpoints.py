@@ -26,9 +26,9 @@ _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 def open_network(context: Context, checkpoint: Checkpoint) -> nn.Module:
     """The checkpoint as a module. A state dict of torch.save is kept as safetensors from then on.
 
-    Raises CheckpointError, ArtifactMissingError.
+    Raises CheckpointError, ArtifactError.
     """
-    weights = context.artifacts.path(_current_weights(context, checkpoint))
+    weights = context.artifacts.verified(_current_weights(context, checkpoint))
     if not conversion.is_archive(weights):
         return _with_input(context, checkpoint, load(checkpoint.architecture, checkpoint.options, weights))
     with conversion.converted(weights) as safetensors:
@@ -46,7 +46,7 @@ def _with_input(context: Context, checkpoint: Checkpoint, module: nn.Module) -> 
     artifact = checkpoint.extras.get("standardisation")
     if artifact is None:
         return module
-    tensors = load_file(context.artifacts.path(artifact))
+    tensors = load_file(context.artifacts.verified(artifact))
     return standardised(module, tensors["mean"], tensors["scale"]).eval()
 
 
@@ -57,7 +57,7 @@ def open_loss_predictor(context: Context, checkpoint: Checkpoint, module: nn.Mod
         return None
     sample = torch.zeros((1, *kept["input_shape"]), dtype=next(module.parameters()).dtype)
     predictor = loss_predictor(module, sample)
-    predictor.load_state_dict(load_file(context.artifacts.path(kept["artifact"])))
+    predictor.load_state_dict(load_file(context.artifacts.verified(kept["artifact"])))
     return predictor.eval()
 
 

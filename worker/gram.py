@@ -23,11 +23,11 @@ def precision(dtype: str, size: int) -> torch.dtype:
 
 
 def assemble(context: Context, panels: Sequence[KernelPanel]) -> torch.Tensor:
-    """The symmetric Gram matrix (N, N) from its lower row panels, on the device."""
+    """The symmetric Gram matrix (N, N) from its lower row panels, on the device. Raises ArtifactError."""
     size = panels[-1].row_stop
     matrix: torch.Tensor | None = None
     for panel in panels:
-        block = torch.from_numpy(np.array(context.artifacts.array(panel.artifact)))
+        block = torch.from_numpy(np.array(context.artifacts.array(panel.artifact, verify=True)))
         if matrix is None:
             matrix = torch.empty((size, size), dtype=block.dtype, device=context.device)
         block = block.to(context.device)

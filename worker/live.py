@@ -205,7 +205,7 @@ def _read(context: Context, state_id: int) -> _Stored:
 def load(context: Context, state_id: int) -> Live:
     """A live state from artifacts and factor rows, current to the state's `applied_seq`."""
     stored = _read(context, state_id)
-    positions = [int(p) for p in context.artifacts.array(stored.state.window)]
+    positions = [int(p) for p in context.artifacts.array(stored.state.window, verify=True)]
     base = len(positions)
     index = {position: k for k, position in enumerate(positions)}
     # Labeled items that were brought into the window later have no stored column: compute it again.
@@ -214,7 +214,7 @@ def load(context: Context, state_id: int) -> Live:
     positions += extra
     engine = open_kernel(context, stored.checkpoint, stored.state.options)
     assert stored.state.outputs is not None
-    outputs = torch.from_numpy(np.array(context.artifacts.array(stored.state.outputs))).to(context.device)
+    outputs = torch.from_numpy(np.array(context.artifacts.array(stored.state.outputs, verify=True))).to(context.device)
     kernel = gram.assemble(context, stored.panels)
     if extra:
         every = np.array(positions, dtype=np.int64)

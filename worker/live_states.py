@@ -18,6 +18,7 @@ class LiveStates:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._states: OrderedDict[int, Live] = OrderedDict()
+        self._losses = 0
         self._guard = threading.Lock()
         self._projects: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
 
@@ -34,18 +35,29 @@ class LiveStates:
         with self._guard:
             return not self._projects[project_id].locked() and project_id in self._held()
 
+    def heed(self, losses: int) -> None:
+        """Forget everything when the database has lost connections since the last time.
+
+        A server that was started again may be without commits that these states rest on.
+        """
+        with self._guard:
+            if losses != self._losses:
+                self._losses = losses
+                self._states.clear()
+
     @contextmanager
     def use(self, context: Context, state_id: int) -> Iterator[Live]:
         """The live state, loaded if need be. Any exception drops it: it may be half-changed."""
         with self._guard:
-            live = self._states.pop(state_id, None)
+            live, losses = self._states.pop(state_id, None), self._losses
         if live is None:
             live = load(context, state_id)
         # Not put back after an exception: the next request loads what Postgres has.
         yield live
         with self._guard:
-            self._states[state_id] = live
-            self._shrink(live)
+            if losses == self._losses:
+                self._states[state_id] = live
+                self._shrink(live)
 
     def applied_seq(self, state_id: int) -> int | None:
         """How far the live state is, or None if it is not loaded."""

@@ -2,35 +2,23 @@
 
 import argparse
 import logging
-import os
 import socket
 import sys
-import uuid
 from collections.abc import Sequence
-from types import FrameType
 
 import torch
-from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from ntk.memory import keep_freed_memory
 from store.artifacts import Artifacts
 from store.database import connect
 from store.settings import from_environment
-from worker import context, lane, maintenance, queue
+from worker import context, identity, lane, maintenance, queue
 from worker.live_states import LiveStates
+from worker.serving import Worker, serve
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
-
-
-class Worker(SimpleWorker):
-    """RQ's in-process worker; a request to stop also reaches the job that runs, between its tiles."""
-
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """First signal: finish or put back what runs, then end."""
-        context.current().stopping.set()
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
 
 def make_context(settings: WorkerSettings) -> context.Context:
@@ -46,7 +34,7 @@ def make_context(settings: WorkerSettings) -> context.Context:
         device=device,
         live=LiveStates(settings.lookahead_live_bytes),
         kernel_bytes=settings.lookahead_kernel_bytes,
-        name=f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        name=identity.make_name(),
     )
 
 
@@ -75,16 +63,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context.install(made)
     maintenance.start(made)
     lanes = lane.start(made) if queue.INTERACTIVE in names and not options.burst else []
-    worker = Worker(
-        [queue.queue(made.redis, name) for name in names],
-        connection=made.redis,
-        name=made.name,
-        serializer=JSONSerializer,
-        worker_ttl=60,
-        log_job_description=False,
-    )
     log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
-    worker.work(burst=options.burst, logging_level="WARNING")
+
+    def worker() -> Worker:
+        return Worker(
+            [queue.queue(made.redis, name) for name in names],
+            connection=made.redis,
+            name=made.name,
+            serializer=JSONSerializer,
+            worker_ttl=60,
+            log_job_description=False,
+        )
+
+    serve(made, worker, burst=options.burst)
     made.stopping.set()
     lane.close(made, lanes)
     return 0

@@ -40,9 +40,7 @@ class Silence:
         now = self._clock()
         # While this process, the machine or the database stood still, workers could not be heard either.
         passed, self._looked = min(now - self._looked, 2 * EVERY_SECONDS), now
-        self._seconds = {
-            pulse: self._seconds[pulse] + passed if pulse in self._seconds else 0.0 for pulse in pulses
-        }
+        self._seconds = {pulse: self._seconds[pulse] + passed if pulse in self._seconds else 0.0 for pulse in pulses}
         return [pulse for pulse, seconds in self._seconds.items() if seconds >= SILENT_SECONDS]
 
 
@@ -117,11 +115,7 @@ class Sweeper:
                 warm.let_go(redis, holder, [project_id])
         inside = {entry for entry in entries if warm.waits(redis, entry.project_id, entry.job_id)}
         self._in_inbox = {entry: self._in_inbox.get(entry, now) for entry in inside}
-        return [
-            entry
-            for entry in entries
-            if entry not in inside or now - self._in_inbox[entry] >= FAITHFUL_SECONDS
-        ]
+        return [entry for entry in entries if entry not in inside or now - self._in_inbox[entry] >= FAITHFUL_SECONDS]
 
 
 def _reason(job: Job) -> str:

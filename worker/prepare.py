@@ -32,7 +32,9 @@ class _Plan:
     positions: window.Positions
     labels: dict[int, int]
     chunks: list[pools.Chunk]
+    tiles: list[tuple[int, int]]
     finished: dict[int, str]
+    repaired: KernelState | None  # in use already: only what it has lost is computed again
 
 
 def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
@@ -44,6 +46,9 @@ def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
     inputs = PoolItems(context, plan.chunks, plan.positions)
     outputs = _outputs(context, engine, inputs, reporter)
     _panels(context, plan, engine, inputs, reporter)
+    if plan.repaired is not None:
+        _repair(context, job, plan, plan.repaired, outputs)
+        return None
     coverage = described(engine, inputs)
     return _activate(context, job, plan, outputs, coverage, reporter)
 
@@ -53,6 +58,11 @@ def _plan(context: Context, job: Job) -> _Plan | None:
     with context.sessions.begin() as session:
         checkpoint = session.get_one(Checkpoint, job.arguments["checkpoint_id"])
         state = session.get(KernelState, job.arguments.get("state_id", 0))
+        if state is not None and not context.artifacts.intact(state.window):
+            # Without its window nothing of it can be computed again: draw another.
+            states.abandon(session, job.id)
+            context.artifacts.remove(state.window)
+            state = None
         if state is None:
             label_seq, positions = window.draw(session, job.project_id, options["window"], int(options["seed"]))
             if len(positions) == 0:
@@ -73,15 +83,29 @@ def _plan(context: Context, job: Job) -> _Plan | None:
             jobs.note(session, job, {"state_id": state.id})
         positions = np.asarray(context.artifacts.array(state.window))
         _, touched = labels.touched(session, job.project_id, 0)
-        return _Plan(
+        panels = states.panels(session, state.id)
+        in_use = state.status in {"ready", "superseded"}
+        plan = _Plan(
             state_id=state.id,
             checkpoint=checkpoint,
             options=options,
             positions=positions,
             labels={item.position: item.label for item in touched if item.label is not None},
             chunks=pools.chunks(session, job.project_id),
-            finished={panel.row_start: panel.artifact for panel in states.panels(session, state.id)},
+            tiles=[(p.row_start, p.row_stop) for p in panels] if in_use else tile_plan(len(positions), PANEL_ROWS),
+            finished={panel.row_start: panel.artifact for panel in panels},
+            repaired=state if in_use else None,
         )
+    _forget_lost(context, plan)
+    return plan
+
+
+def _forget_lost(context: Context, plan: _Plan) -> None:
+    """Finished panels that are lost or damaged are not finished."""
+    for start, artifact in list(plan.finished.items()):
+        if not context.artifacts.intact(artifact):
+            context.artifacts.remove(artifact)
+            del plan.finished[start]
 
 
 def _outputs(context: Context, engine: Kernel, inputs: PoolItems, reporter: Reporter) -> torch.Tensor:
@@ -99,7 +123,7 @@ def _outputs(context: Context, engine: Kernel, inputs: PoolItems, reporter: Repo
 
 
 def _panels(context: Context, plan: _Plan, engine: Kernel, inputs: PoolItems, reporter: Reporter) -> None:
-    tiles = tile_plan(len(inputs), PANEL_ROWS)
+    tiles = plan.tiles
     # Panel k has k + 1 tiles of columns: counting entries makes progress and ETA even.
     reporter.stage("kernel", sum((stop - start) * stop for start, stop in tiles), "kernel entries")
     for start in plan.finished:
@@ -110,6 +134,27 @@ def _panels(context: Context, plan: _Plan, engine: Kernel, inputs: PoolItems, re
         with context.sessions.begin() as session:
             session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
         reporter.advance((stop - start) * stop)
+
+
+def _repair(context: Context, job: Job, plan: _Plan, state: KernelState, outputs: torch.Tensor) -> None:
+    """End the repair of a state that is in use: its factor and its labels are in Postgres and stay as they are."""
+    saved = state.outputs
+    if saved is None or not context.artifacts.intact(saved):
+        if saved is not None:
+            context.artifacts.remove(saved)
+        saved = context.artifacts.put_array(outputs.cpu().numpy())
+    with context.sessions.begin() as session:
+        session.execute(sa.update(KernelState).where(KernelState.id == state.id).values(outputs=saved))
+        result: Json = {
+            "checkpoint": plan.checkpoint.name,
+            "kernel": states.public_id(state.id),
+            "window": len(plan.positions),
+            "labeled": state.labeled_count,
+            "ridge": state.ridge,
+            "repaired": len(plan.tiles) - len(plan.finished),
+        }
+        if not jobs.finish(session, job, "succeeded", result=result):
+            raise CancelledError
 
 
 def _activate(

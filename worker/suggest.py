@@ -16,7 +16,7 @@ from store.tables import Job, Json, KernelState, Project
 from worker import queue
 from worker.catch_up import retried, synchronised
 from worker.context import Context
-from worker.errors import CancelledError
+from worker.errors import CancelledError, JobError
 from worker.gram import to_list
 from worker.live import Live
 from worker.picks import Pick, Stopwatch, picked
@@ -30,8 +30,17 @@ def suggest(context: Context, job: Job, reporter: Reporter) -> Json | None:
     with context.sessions.begin() as session:
         prepared = session.get_one(Project, job.project_id).active_state_id is not None
     if prepared:
-        return retried(lambda: _from_model(context, job, reporter))
+        try:
+            return retried(lambda: _from_model(context, job, reporter))
+        except JobError as error:
+            if error.code not in {"not_prepared", "artifact_lost"} or not _needs_no_model(job.arguments):
+                raise
+            log.warning("project %d: random suggestions without the kernel state: %s", job.project_id, error)
     return retried(lambda: _from_pool(context, job))
+
+
+def _needs_no_model(arguments: Json) -> bool:
+    return arguments["strategy"] == "random" and arguments["per_class"] is None and arguments["min_distance"] is None
 
 
 def _from_model(context: Context, job: Job, reporter: Reporter) -> None:

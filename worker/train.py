@@ -42,14 +42,26 @@ class _Plan:
 
 
 def train(context: Context, job: Job, reporter: Reporter) -> Json | None:
-    """Run the job. A job that was interrupted after training goes on with preparing."""
-    if "checkpoint_id" not in job.arguments:
+    """Run the job. One interrupted after training goes on with preparing, if what it trained is still there."""
+    if not _trained(context, job):
         plan = _plan(context, job)
         module = _network(context, job, plan, reporter)
         fitted = _fitted(context, job, plan, module, reporter)
         added = _store(context, job, plan, fitted, reporter)
         job.arguments = job.arguments | added
     return prepare(context, job, reporter)
+
+
+def _trained(context: Context, job: Job) -> bool:
+    if "checkpoint_id" not in job.arguments:
+        return False
+    with context.sessions.begin() as session:
+        checkpoint = session.get_one(Checkpoint, job.arguments["checkpoint_id"])
+    kept = [checkpoint.weights, checkpoint.extras.get("standardisation")]
+    if all(context.artifacts.intact(name) for name in kept if name is not None):
+        return True
+    job.arguments = {key: value for key, value in job.arguments.items() if key != "state_id"}
+    return False
 
 
 def _plan(context: Context, job: Job) -> _Plan:

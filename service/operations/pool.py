@@ -14,6 +14,7 @@ from service.problems import ConflictError, InvalidError
 from service.uploads.arrays import PoolUpload, read_pool
 from store import jobs, pools
 from store.architectures import architecture
+from store.artifacts import content_hash
 from store.tables import Checkpoint, Item, Job, PoolChunk, Project
 from worker import queue
 
@@ -23,6 +24,8 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
     with context.sessions.begin() as session:
         _check_shape(projects.find(session, name), None)
     with read_pool(file, size, context.settings) as upload:
+        if restored := _restored(context, name, upload):
+            return restored
         with context.sessions.begin() as session:
             # Told before the numbers are stored, and again under the lock below.
             found = projects.find(session, name)
@@ -65,6 +68,30 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
     if job is not None:
         enqueue_later(context, job)
     return answer
+
+
+def _restored(context: Context, name: str, upload: PoolUpload) -> wire.PoolAdded | None:
+    """Put an earlier upload's inputs back where the storage has lost them; None if this is no such upload."""
+    with context.sessions.begin() as session:
+        project = projects.find(session, name)
+        alike = [chunk for chunk in pools.chunks(session, project.id) if chunk.count == upload.items]
+        if not alike:
+            return None
+        digest = content_hash(upload.file)
+        lost = [chunk for chunk in alike if chunk.artifact == digest and not context.artifacts.intact(digest)]
+        if not lost or not any(_same_ids(session, project.id, chunk, upload.ids) for chunk in lost):
+            return None
+        shape, version = list(upload.input_shape), project.pool_version
+        answer = wire.PoolAdded(added=0, items=project.item_count, input_shape=shape, pool_version=version, job=None)
+    context.artifacts.remove(digest)
+    context.artifacts.put_file(upload.file)
+    return answer
+
+
+def _same_ids(session: sa.orm.Session, project_id: int, chunk: pools.Chunk, ids: list[str] | None) -> bool:
+    at = range(chunk.start, chunk.start + chunk.count)
+    known = pools.external_ids(session, project_id, at)
+    return [known[position] for position in at] == (ids or [str(position) for position in at])
 
 
 def _taken(item: str) -> ConflictError:

@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import torch
 
-from ntk.kernel import Items, Ranges
-from ntk.kernels import KernelEngine
-from store import jobs
 from store.errors import ArtifactMissingError
 from store.tables import Job, KernelPanel
 from tests.api import Api, assert_problem
 from tests.worker.conftest import run_queued
-from worker import maintenance, prepare, queue
+from worker import prepare
 from worker.checkpoints import build
 from worker.context import Context
 from worker.jobs import run_in
@@ -57,83 +53,6 @@ def test_prepare_reports_and_activates(api: Api, waiting: str, worker: Context, 
     assert project["preparing"] is None
     run_in(worker, waiting)
     assert job_of(api, waiting)["attempt"] == 1
-
-
-def test_an_interrupted_prepare_goes_on_from_its_last_panel(
-    api: Api, waiting: str, new_context: Callable[[], Context], small_panels: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    panel = KernelEngine._panel
-    computed: list[int] = []
-
-    def counted(self: KernelEngine, x: Items, ranges: Ranges, start: int, *more: Any) -> torch.Tensor:
-        if len(computed) == 3:
-            computed.append(-1)
-            raise KeyboardInterrupt
-        computed.append(start)
-        return panel(self, x, ranges, start, *more)
-
-    monkeypatch.setattr(KernelEngine, "_panel", counted)
-    first = new_context()
-    with pytest.raises(KeyboardInterrupt):
-        run_in(first, waiting)
-    assert job_of(api, waiting)["status"] == "running"
-    with first.sessions.begin() as session:
-        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
-    second = new_context()
-    assert maintenance.sweep(second) == 0
-    with second.sessions.begin() as session:
-        session.execute(sa.update(Job).values(created_at=sa.func.now() - timedelta(minutes=1)))
-    assert maintenance.sweep(second) == 1
-    assert run_queued(second) == 1
-    done = job_of(api, waiting)
-    assert (done["status"], done["attempt"]) == ("succeeded", 2)
-    assert computed == [0, 8, 16, -1, 24, 32]
-    with second.sessions.begin() as session:
-        assert session.scalar(sa.select(sa.func.count()).select_from(KernelPanel)) == 5
-
-
-def test_a_job_that_kills_its_worker_twice_is_failed(api: Api, waiting: str, worker: Context) -> None:
-    for _ in range(2):
-        with worker.sessions.begin() as session:
-            assert jobs.claim(session, waiting, "doomed") is not None
-            session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
-        maintenance.sweep(worker)
-    failed = job_of(api, waiting)
-    assert failed["status"] == "failed"
-    assert failed["error"]["code"] == "worker_lost"
-
-
-def test_a_cancelled_job_is_not_run_again_when_its_worker_dies(api: Api, waiting: str, worker: Context) -> None:
-    with worker.sessions.begin() as session:
-        assert jobs.claim(session, waiting, "doomed") is not None
-    assert api.post(f"/jobs/{waiting}/cancel").json()["status"] == "running"
-    with worker.sessions.begin() as session:
-        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
-    maintenance.sweep(worker)
-    assert job_of(api, waiting)["status"] == "cancelled"
-
-
-def test_a_worker_given_up_for_lost_cannot_write(api: Api, waiting: str, worker: Context) -> None:
-    with worker.sessions.begin() as session:
-        lost = jobs.claim(session, waiting, "slow")
-        assert lost is not None
-        session.execute(sa.update(Job).values(heartbeat_at=sa.func.now() - timedelta(minutes=1)))
-    maintenance.sweep(worker)
-    run_queued(worker)
-    with worker.sessions.begin() as session:
-        assert not jobs.finish(session, lost, "failed")
-        assert not jobs.report(session, lost, stage="late", done=0, total=1, unit="")
-    assert job_of(api, waiting)["status"] == "succeeded"
-
-
-def test_a_wiped_queue_is_filled_again(api: Api, waiting: str, worker: Context) -> None:
-    assert (waiting, 0) in queue.waiting(worker.redis, queue.BULK)
-    worker.redis.flushdb()
-    with worker.sessions.begin() as session:
-        session.execute(sa.update(Job).values(created_at=sa.func.now() - timedelta(minutes=1)))
-    assert maintenance.sweep(worker) == 1
-    assert (waiting, 0) in queue.waiting(worker.redis, queue.BULK)
-    assert maintenance.sweep(worker) == 0
 
 
 def test_cancel_before_and_while_running(
