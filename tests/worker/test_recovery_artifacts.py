@@ -60,7 +60,7 @@ def suggested(api: Api, worker: Context, **body: Any) -> Json:
     return job_of(api, job["id"])
 
 
-def one(worker: Context, query: sa.Select[tuple[Any]]) -> Path:
+def one(worker: Context, query: sa.Select[Any]) -> Path:
     """The file of the artifact that a query names."""
     with worker.sessions.begin() as session:
         return worker.artifacts.path(session.scalars(query).one())

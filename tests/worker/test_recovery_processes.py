@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -52,17 +53,17 @@ class House:
     workers: list[subprocess.Popen[bytes]]
     logs: list[Path]
 
-    def rows(self, query: sa.Select[tuple[object]]) -> list[object]:
+    def rows(self, query: sa.Select[Any]) -> list[Any]:
         with self.api.client.app.state.context.sessions.begin() as session:  # type: ignore[attr-defined]
             return list(session.scalars(query))
 
-    def panels(self, state: int) -> list[object]:
+    def panels(self, state: int) -> list[Any]:
         """First rows of the finished panels of the n-th state."""
         states = self.rows(sa.select(KernelState.id).order_by(KernelState.id))
         if len(states) < state:
             return []
         query = sa.select(KernelPanel.row_start).where(KernelPanel.state_id == states[state - 1])
-        return sorted(self.rows(query))  # type: ignore[type-var]
+        return sorted(self.rows(query))
 
     def computed(self, worker: int) -> list[int]:
         """First rows of the panels that a worker has computed."""
