@@ -22,10 +22,20 @@ def is_dead(name: str) -> bool:
 
     False means only that nothing is known: it may be elsewhere, or its process id may belong to another by now.
     """
+    pid = _pid_here(name)
+    return pid is not None and not _runs(pid)
+
+
+def is_running(name: str) -> bool:
+    """Whether a process with that worker's process id runs on this host: most likely the worker itself."""
+    pid = _pid_here(name)
+    return pid is not None and _runs(pid)
+
+
+def _pid_here(name: str) -> int | None:
     parts = name.rsplit("-", 3)
-    if len(parts) != 4 or parts[1] != host_token() or not parts[2].isdecimal():
-        return False
-    return not _runs(int(parts[2]))
+    here = len(parts) == 4 and parts[1] == host_token() and parts[2].isdecimal()
+    return int(parts[2]) if here else None
 
 
 @cache

@@ -22,6 +22,8 @@ from worker.progress import BEAT_SECONDS
 log = logging.getLogger(__name__)
 
 SILENT_SECONDS = 5 * BEAT_SECONDS
+# On this host a worker that is silent and still there is more likely starved by the machine's load than hung.
+SILENT_HERE_SECONDS = 30 * BEAT_SECONDS
 # A job may wait this long for the worker that has its project warm; then any other will do.
 FAITHFUL_SECONDS = 10.0
 EVERY_SECONDS = 1.0
@@ -35,13 +37,13 @@ class Silence:
         self._looked = clock()
         self._seconds: dict[Pulse, float] = {}
 
-    def heard(self, pulses: Sequence[Pulse]) -> list[Pulse]:
-        """Take in a look at all running jobs; returns those that have been silent for too long."""
+    def heard(self, pulses: Sequence[Pulse]) -> dict[Pulse, float]:
+        """Take in a look at all running jobs; returns for how many seconds each has been silent."""
         now = self._clock()
         # While this process, the machine or the database stood still, workers could not be heard either.
         passed, self._looked = min(now - self._looked, 2 * EVERY_SECONDS), now
         self._seconds = {pulse: self._seconds[pulse] + passed if pulse in self._seconds else 0.0 for pulse in pulses}
-        return [pulse for pulse, seconds in self._seconds.items() if seconds >= SILENT_SECONDS]
+        return self._seconds
 
 
 class Sweeper:
@@ -62,14 +64,10 @@ class Sweeper:
         """Take jobs from workers that are gone."""
         with self._context.sessions.begin() as session:
             pulses = jobs.running(session)
-        silent = set(self._silence.heard(pulses))
         again = 0
-        for pulse in pulses:
-            dead = pulse.worker is not None and identity.is_dead(pulse.worker)
-            if dead or pulse in silent:
-                log.warning(
-                    "job %s: its worker %s %s", pulse.job_id, pulse.worker, "has ended" if dead else "is silent"
-                )
+        for pulse, silent in self._silence.heard(pulses).items():
+            if reason := _lost(pulse.worker or "", silent):
+                log.warning("job %s: its worker %s %s", pulse.job_id, pulse.worker, reason)
                 again += self._take(pulse)
         return again
 
@@ -116,6 +114,14 @@ class Sweeper:
         inside = {entry for entry in entries if warm.waits(redis, entry.project_id, entry.job_id)}
         self._in_inbox = {entry: self._in_inbox.get(entry, now) for entry in inside}
         return [entry for entry in entries if entry not in inside or now - self._in_inbox[entry] >= FAITHFUL_SECONDS]
+
+
+def _lost(worker: str, silent: float) -> str | None:
+    """Why a worker that has been silent for so many seconds is given up; None if it is not."""
+    if identity.is_dead(worker):
+        return "has ended"
+    patience = SILENT_HERE_SECONDS if identity.is_running(worker) else SILENT_SECONDS
+    return "is silent" if silent >= patience else None
 
 
 def _reason(job: Job) -> str:
