@@ -75,8 +75,7 @@ class Batch:
         known = annotator in voices or position in self.cleared
         before = voices.get(annotator)
         if event.kind != "withdraw":
-            same = before is not None and _statement(before.event) == _statement(event)
-            if before is not None and same:
+            if before is not None and _statement(before.event) == _statement(event):
                 voices[annotator] = _Said(event, seq, before.since, before.afresh)
             else:
                 voices[annotator] = _Said(event, seq, seq, known)
