@@ -149,7 +149,7 @@ def _digest(digest: Any, part: Asked) -> None:
     part.seek(start)
 
 
-def _once(
+async def _once(
     request: Request,
     idempotency_key: Annotated[
         str | None,
