@@ -6,7 +6,7 @@ rule enters, and opinions into the items' labels by the project's rule. So a rul
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
@@ -17,8 +17,7 @@ from store.tables import Item, Json, Opinion
 NOBODY = ""  # the annotator of events that name none
 
 
-@dataclass(frozen=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """What an annotator said of one item, before it has a sequence number."""
 
     item_position: int
