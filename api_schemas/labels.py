@@ -17,6 +17,7 @@ class LabelEntry(Request):
     item: ItemId
     label: Label | None = Field(default=None, description="a class, by name or by index; null withdraws")
     skip: StrictBool = False
+    own: StrictBool = Field(default=False, description="with skip: only this annotator does not get the item")
     annotator: Tag | None = None
     event_id: Tag | None = Field(default=None, description="your own id: sent again, nothing happens twice")
 
@@ -25,6 +26,8 @@ class LabelEntry(Request):
         said_label = "label" in self.model_fields_set
         if said_label == self.skip:
             raise ValueError('say either "label" (a class, or null to withdraw) or "skip": true')
+        if self.own and not (self.skip and self.annotator is not None):
+            raise ValueError('"own": true goes with "skip": true and an annotator, who alone does not get the item')
         return self
 
 
@@ -51,11 +54,11 @@ class LabelsRequest(Request):
 
 
 class LabelsAccepted(Answer):
-    """The run of sequence numbers the labels got."""
+    """Where the labels are in the log, those among them that were there before by their event_id."""
 
-    first_seq: int
-    last_seq: int
-    accepted: int
+    first_seq: int = Field(description="the lowest sequence number of these labels")
+    last_seq: int = Field(description="the highest")
+    accepted: int = Field(description="how many they are")
 
 
 class LabelEvent(Answer):
@@ -65,6 +68,7 @@ class LabelEvent(Answer):
     item: str
     kind: Literal["label", "skip", "withdraw"]
     label: str | None
+    own: bool = Field(default=False, description="a skip that holds for its annotator only")
     annotator: str | None
     event_id: str | None
     created_at: datetime

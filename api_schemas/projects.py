@@ -3,13 +3,33 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from api_schemas.common import Answer, ClassName, ItemId, KernelOptions, Name, Request
 from api_schemas.filters import Changes, Scalar, at_most
+from api_schemas.labels import LabelEvent
 from api_schemas.suggest import GivenDefaults, SuggestDefaults
 
 _CHANGED_MAX = 50_000
+
+
+class Labeling(Request):
+    """How several annotators' opinions of one item make its label."""
+
+    rule: Literal["latest", "majority", "overlap"] = Field(
+        default="latest",
+        description="latest: the last label, whoever sent it; majority: the class that most annotators say; overlap: "
+        "that too, once `overlap` annotators have said one",
+    )
+    overlap: Annotated[int, Field(strict=True, ge=2, le=20)] | None = Field(
+        default=None, description="with rule overlap: how many annotators are asked about each item"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> "Labeling":
+        if (self.rule == "overlap") != (self.overlap is not None):
+            raise ValueError('"overlap" (2 to 20) goes with "rule": "overlap", and only with it')
+        return self
 
 
 class ProjectCreate(Request):
@@ -19,6 +39,7 @@ class ProjectCreate(Request):
     classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(examples=[["cat", "dog"]])
     kernel: KernelOptions = KernelOptions()
     defaults: GivenDefaults = GivenDefaults()
+    labeling: Labeling = Labeling()
 
     @field_validator("classes")
     @classmethod
@@ -53,6 +74,7 @@ class Project(Answer):
     classes: list[str]
     kernel: KernelOptions
     defaults: SuggestDefaults
+    labeling: Labeling
     created_at: datetime
     input_shape: list[int] | None
     pool_version: int
@@ -99,6 +121,23 @@ class Item(Answer):
     label: str | None
     label_seq: int | None
     attributes: dict[str, Scalar]
+
+
+class Opinion(Answer):
+    """What one annotator says of an item: a class, or a skip."""
+
+    annotator: str | None
+    label: str | None
+    skip: bool
+    own: bool = Field(description="a skip that holds for this annotator only")
+    seq: int = Field(description="the event with which they said so last")
+
+
+class ItemDetail(Item):
+    """One item with what everybody says of it, and how that came about."""
+
+    opinions: list[Opinion] = Field(description="as they stand, in the order of their events")
+    events: list[LabelEvent] = Field(description="the item's first 1,000 events, in order; GET /labels has all")
 
 
 class ItemPage(Answer):

@@ -1,6 +1,7 @@
 """What all parts of the SDK share: sending, waiting, paths."""
 
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,10 @@ class Calls:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._ask = transport.ask
+
+    def _ask_once(self, kind: type[T], method: str, path: str, *, key: str | None = None, **more: Any) -> T:
+        """The answer to a request that the service does once, however often it must be sent."""
+        return self._ask(kind, method, path, repeatable=True, headers=once(key), **more)
 
     def job(self, job_id: str) -> job_wire.Job:
         """One job."""
@@ -49,12 +54,17 @@ class Calls:
         self, kind: type[T], wait: int | None, on_progress: OnProgress | None, method: str, path: str, **more: Any
     ) -> T:
         """The answer at once, or that of the job which the service names instead."""
-        headers = {} if wait is None else {"Prefer": f"wait={wait}"}
+        headers = ({} if wait is None else {"Prefer": f"wait={wait}"}) | more.pop("headers", {})
         answer = self._transport.send(method, path, headers=headers, **more)
         if answer.status_code == httpx.codes.ACCEPTED:
             done = self.wait_for(self._transport.read(job_wire.Job, answer), on_progress)
             return kind.model_validate(done.result)
         return self._transport.read(kind, answer)
+
+
+def once(key: str | None = None) -> dict[str, str]:
+    """Headers that name a request, by a name of its own if the caller has none."""
+    return {"Idempotency-Key": key or uuid.uuid4().hex}
 
 
 def given(**values: Any) -> dict[str, Any]:

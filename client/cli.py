@@ -1,12 +1,13 @@
 """The `lookahead` command line: what the HTTP interface does, from a shell."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from api_schemas import jobs as wire
+from api_schemas.labels import LabelAccepted
 from client.cli_common import (
     COMMON,
     AsJson,
@@ -29,6 +30,9 @@ from client.cli_common import (
 )
 from client.cli_jobs import jobs_app, train, watch
 from client.sdk import Client
+
+Rule = Annotated[Literal["latest", "majority", "overlap"] | None, typer.Option(help="Whose label of an item counts.")]
+Overlap = Annotated[int | None, typer.Option(help="With overlap: how many annotators are asked about each item.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,13 +64,16 @@ def create_project(
     name: ProjectName,
     classes: Annotated[str, typer.Option(help="Comma-separated class names.")],
     kernel: Annotated[str, typer.Option(help="Kernel options as JSON.")] = "{}",
+    rule: Rule = None,
+    overlap: Overlap = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a project."""
     options = parsed_json(kernel, "--kernel")
-    answer = run(url, key, lambda c: c.create_project(name, classes.split(","), kernel=options))
+    labeling = None if rule is None else {"rule": rule} | ({} if overlap is None else {"overlap": overlap})
+    answer = run(url, key, lambda c: c.create_project(name, classes.split(","), kernel=options, labeling=labeling))
     show(answer, as_json, f"Project {name} with {len(answer.classes)} classes.")
 
 
@@ -97,6 +104,20 @@ def show_project(name: ProjectName, url: Url = None, key: Key = None, as_json: A
         *found.advice,
     ]
     show(found, as_json, "\n".join(lines))
+
+
+@project_app.command("labeling")
+def set_labeling(
+    name: ProjectName,
+    rule: Annotated[Literal["latest", "majority", "overlap"], typer.Argument(help="Whose label of an item counts.")],
+    overlap: Overlap = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose how several annotators' labels of one item make one."""
+    answer = run(url, key, lambda c: c.set_labeling(name, rule, overlap))
+    show(answer, as_json, f"{name} goes by {rule}: {answer.labels} labeled, {answer.unlabeled} to go.")
 
 
 @pool_app.command("add")
@@ -168,6 +189,8 @@ def label(
     label: Annotated[str | None, typer.Argument(help="A class.")] = None,
     skip: Annotated[bool, typer.Option("--skip", help="The item is not to be labeled.")] = False,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="Take the label back.")] = False,
+    own: Annotated[bool, typer.Option("--own", help="With --skip: only this annotator does not get it.")] = False,
+    annotator: Annotated[str | None, typer.Option(help="Who says so.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -175,9 +198,28 @@ def label(
     """Label one item."""
     if [label is not None, skip, withdraw].count(True) != 1:
         raise typer.BadParameter("give one of: a class, --skip, --withdraw")
-    answer = run(url, key, lambda c: c.skip(project, item) if skip else c.label(project, item, label))
+    if own and (not skip or annotator is None):
+        raise typer.BadParameter("--own goes with --skip and --annotator")
+
+    def call(client: Client) -> LabelAccepted:
+        if skip:
+            return client.skip(project, item, own=own, annotator=annotator)
+        return client.label(project, item, label, annotator=annotator)
+
+    answer = run(url, key, call)
     said = "skipped" if skip else "withdrawn" if withdraw else f"is {answer.label}"
     show(answer, as_json, f"{item} {said} (label {answer.seq} of {project}).")
+
+
+@labels_app.command("show")
+def show_item(project: ProjectName, item: str, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Show what every annotator says of an item."""
+    found = run(url, key, lambda c: c.item(project, item))
+    lines = [f"{found.item}: {found.label or found.state}"]
+    for said in found.opinions:
+        what = said.label or ("skipped for themselves" if said.own else "skipped")
+        lines.append(f"  {said.annotator or 'without a name'}: {what} (label {said.seq})")
+    show(found, as_json, "\n".join(lines))
 
 
 @labels_app.command("import")

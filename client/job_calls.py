@@ -33,7 +33,7 @@ class JobCalls(Calls):
         Bytes and files are recognised by their content. Returns the job that prepares them.
         """
         manifest = {"architecture": architecture, **given(options=options, loss=loss, kernel=kernel)}
-        return self._ask(
+        return self._ask_once(
             job_wire.Job,
             "POST",
             path_of(project, "checkpoints"),
@@ -53,7 +53,7 @@ class JobCalls(Calls):
         Returns the job: once it has succeeded, its checkpoint is active.
         """
         body = given(architecture=architecture, options=options, **settings)
-        return self._ask(job_wire.Job, "POST", path_of(project, "train"), json=body)
+        return self._ask_once(job_wire.Job, "POST", path_of(project, "train"), json=body)
 
     def jobs(self, project: str | None = None, limit: int = 50) -> list[job_wire.Job]:
         """The newest jobs."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from api_schemas import projects as project_wire
 from client.calls import Calls, given, path_of
@@ -22,10 +23,17 @@ class ProjectCalls(Calls):
         *,
         kernel: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        labeling: Mapping[str, Any] | None = None,
     ) -> project_wire.Project:
-        """A new project; `kernel` and `defaults` as the interface has them."""
-        body = {"name": name, "classes": list(classes), **given(kernel=kernel, defaults=defaults)}
-        return self._ask(project_wire.Project, "POST", "/projects", json=body)
+        """A new project; `kernel`, `defaults` and `labeling` as the interface has them."""
+        more = given(kernel=kernel, defaults=defaults, labeling=labeling)
+        body = {"name": name, "classes": list(classes), **more}
+        return self._ask_once(project_wire.Project, "POST", "/projects", json=body)
+
+    def set_labeling(self, name: str, rule: str, overlap: int | None = None) -> project_wire.Project:
+        """Choose how several annotators' opinions of an item make its label: latest, majority or overlap."""
+        body = {"rule": rule, **given(overlap=overlap)}
+        return self._ask(project_wire.Project, "PATCH", path_of(name, "labeling"), repeatable=True, json=body)
 
     def project(self, name: str) -> project_wire.Project:
         """One project."""
@@ -50,7 +58,7 @@ class ProjectCalls(Calls):
         """Add items from a file as it is, or from an array (N, ...) with optional ids."""
         form = {"held_out": "true" if held_out else "false"}
         with pool_file(data, ids) as (name, file):
-            return self._ask(
+            return self._ask_once(
                 project_wire.PoolAdded, "POST", path_of(project, "pool"), files={"file": (name, file)}, data=form
             )
 
@@ -62,6 +70,10 @@ class ProjectCalls(Calls):
             page = self._ask(project_wire.ItemPage, "GET", path_of(project, "items"), params=query)
             yield from page.items
             after = page.next
+
+    def item(self, project: str, item: str) -> project_wire.ItemDetail:
+        """One item with what every annotator says of it, and its history."""
+        return self._ask(project_wire.ItemDetail, "GET", path_of(project, f"items/{quote(item, safe='')}"))
 
     def set_attributes(
         self, project: str, attributes: Mapping[str, Mapping[str, str | float | bool | None]]

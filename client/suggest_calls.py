@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from api_schemas import suggest as suggest_wire
-from client.calls import Calls, OnProgress, given, path_of
+from client.calls import Calls, OnProgress, given, once, path_of
 
 
 class SuggestCalls(Calls):
@@ -28,7 +28,8 @@ class SuggestCalls(Calls):
         """What to label next. Waits for the answer; one that takes more than `wait` seconds reports progress."""
         more = given(strategy=strategy, options=options, annotator=annotator, lease_seconds=lease_seconds, seed=seed)
         body = {"project": project, "count": count, **more}
-        return self._await(suggest_wire.SuggestAnswer, wait, on_progress, "POST", "/suggest", json=body)
+        sent = {"repeatable": True, "headers": once(), "json": body}
+        return self._await(suggest_wire.SuggestAnswer, wait, on_progress, "POST", "/suggest", **sent)
 
     def predictions(
         self,

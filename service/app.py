@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from service import auth, problems
+from service import auth, idempotency, problems
 from service.context import Context
 from service.endings import Endings
 from service.metrics import Metrics, MetricsMiddleware
@@ -69,6 +69,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
+    idempotency.install(app)
     app.include_router(health.router)
     keyed = [Depends(auth.check)]
     for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics):

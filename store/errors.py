@@ -27,3 +27,7 @@ class StaleStateError(StoreError):
 
 class LeasedMeanwhileError(StoreError):
     """Another worker handed out one of the items first; choose again without them."""
+
+
+class KeyReusedError(StoreError):
+    """An idempotency key came again with another request."""

@@ -1,4 +1,4 @@
-"""The label log and its fold: one event, one sequence number, one row of the items table."""
+"""The label log: one event, one sequence number, folded into opinions and items where it is appended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from store import opinions
+from store.opinions import NewEvent, Rule, rows
 from store.tables import Item, LabelEvent, Project, Suggestion
 
-
-@dataclass(frozen=True)
-class NewEvent:
-    """What an annotator said of one item, before it has a sequence number."""
-
-    item_position: int
-    kind: str  # label | skip | withdraw
-    class_index: int | None = None
-    annotator: str | None = None
-    event_id: str | None = None
+__all__ = ["ItemState", "NewEvent", "append", "counted", "page", "recorded", "touched"]
 
 
 @dataclass(frozen=True)
@@ -31,77 +24,78 @@ class ItemState:
 
 
 def append(session: Session, project_id: int, events: Sequence[NewEvent]) -> int:
-    """Append events in order, fold them into the items, resolve open suggestions; returns the last sequence.
+    """Append events in order, fold them into opinions and items, resolve open suggestions; returns the last sequence.
 
     The project's row lock is held until commit, so sequence numbers become visible in order and without gaps:
-    a reader that has seen `seq` has seen everything before it.
+    a reader that has seen `seq` has seen everything before it. An item may occur in several of the events; the
+    number of statements does not depend on how many there are.
     """
-    last: int = session.execute(
+    last, labeling = session.execute(
         sa.update(Project)
         .where(Project.id == project_id)
         .values(label_seq=Project.label_seq + len(events))
-        .returning(Project.label_seq)
-    ).scalar_one()
-    first = last - len(events) + 1
-    session.execute(
-        sa.insert(LabelEvent),
-        [
-            {
-                "project_id": project_id,
-                "seq": first + offset,
-                "item_position": event.item_position,
-                "kind": event.kind,
-                "class_index": event.class_index,
-                "annotator": event.annotator,
-                "event_id": event.event_id,
-            }
-            for offset, event in enumerate(events)
-        ],
-    )
-    _fold(session, project_id, {event.item_position: (first + k, event) for k, event in enumerate(events)})
-    return last
-
-
-def _fold(session: Session, project_id: int, latest: dict[int, tuple[int, NewEvent]]) -> None:
-    positions = (
-        sa.func.unnest(
-            sa.bindparam("positions", list(latest), type_=sa.ARRAY(sa.Integer)),
-            sa.bindparam("seqs", [seq for seq, _ in latest.values()], type_=sa.ARRAY(sa.BigInteger)),
-            sa.bindparam("labels", [e.class_index for _, e in latest.values()], type_=sa.ARRAY(sa.Integer)),
-            sa.bindparam("skips", [e.kind == "skip" for _, e in latest.values()], type_=sa.ARRAY(sa.Boolean)),
-        )
-        .table_valued(
-            sa.column("position", sa.Integer),
-            sa.column("seq", sa.BigInteger),
-            sa.column("label", sa.Integer),
-            sa.column("skipped", sa.Boolean),
-        )
-        .render_derived(name="folded")
-    )
-    session.execute(
-        sa.update(Item)
-        .where(Item.project_id == project_id, Item.position == positions.c.position)
-        .values(label=positions.c.label, label_seq=positions.c.seq, skipped=positions.c.skipped)
+        .returning(Project.label_seq, Project.labeling)
         .execution_options(synchronize_session=False)
+    ).one()
+    first: int = last - len(events) + 1
+    _insert(session, project_id, events, first)
+    batch = opinions.record(session, project_id, events, first)
+    opinions.fold(session, project_id, Rule.of(labeling), batch)
+    _resolve(session, project_id, events, batch)
+    return int(last)
+
+
+def _insert(session: Session, project_id: int, events: Sequence[NewEvent], first: int) -> None:
+    values = rows(
+        "events",
+        seq=(sa.BigInteger, range(first, first + len(events))),
+        item_position=(sa.Integer, (event.item_position for event in events)),
+        kind=(sa.Text, (event.kind for event in events)),
+        class_index=(sa.Integer, (event.class_index for event in events)),
+        annotator=(sa.Text, (event.annotator for event in events)),
+        event_id=(sa.Text, (event.event_id for event in events)),
+        own=(sa.Boolean, (event.own for event in events)),
+        key_id=(sa.Integer, (event.key_id for event in events)),
+    )
+    names = [column.name for column in values.c]
+    session.execute(
+        sa.insert(LabelEvent).from_select(["project_id", *names], sa.select(sa.literal(project_id), *values.c))
+    )
+
+
+def _resolve(session: Session, project_id: int, events: Sequence[NewEvent], batch: opinions.Batch) -> None:
+    """End the leases of annotators who have had their say, and everybody's on items that are candidates no more."""
+    touched = rows("touched", position=(sa.Integer, batch.touched), seq=(sa.BigInteger, batch.touched.values()))
+    heard = {event.voice for event in events}
+    said = rows("said", position=(sa.Integer, (p for p, _ in heard)), annotator=(sa.Text, (a for _, a in heard)))
+    had_their_say = sa.exists().where(
+        said.c.position == touched.c.position,
+        said.c.annotator == sa.func.coalesce(Suggestion.annotator, opinions.NOBODY),
     )
     session.execute(
         sa.update(Suggestion)
         .where(
             Suggestion.project_id == project_id,
-            Suggestion.item_position == positions.c.position,
+            Suggestion.item_position == touched.c.position,
             Suggestion.lease_until.is_not(None),
             Suggestion.resolved_seq.is_(None),
+            Suggestion.released_at.is_(None),
+            Item.project_id == project_id,
+            Item.position == touched.c.position,
+            sa.or_(Item.label.is_not(None), Item.skipped, had_their_say),
         )
-        .values(resolved_seq=positions.c.seq)
+        .values(resolved_seq=touched.c.seq)
         .execution_options(synchronize_session=False)
     )
 
 
-def by_event_id(session: Session, project_id: int, event_id: str) -> LabelEvent | None:
-    """The event recorded under a caller's own id."""
-    return session.scalars(
-        sa.select(LabelEvent).where(LabelEvent.project_id == project_id, LabelEvent.event_id == event_id)
-    ).first()
+def recorded(session: Session, project_id: int, event_ids: Sequence[str]) -> dict[str, LabelEvent]:
+    """The events recorded under callers' own ids, by id."""
+    asked = sa.bindparam("ids", list(event_ids), type_=sa.ARRAY(sa.Text))
+    found = session.scalars(
+        sa.select(LabelEvent).where(LabelEvent.project_id == project_id, LabelEvent.event_id == sa.any_(asked))
+    )
+    return {event.event_id: event for event in found if event.event_id is not None}
 
 
 def touched(session: Session, project_id: int, after_seq: int) -> tuple[int, list[ItemState]]:
@@ -136,9 +130,17 @@ def counted(session: Session, project_id: int) -> tuple[int, int]:
     return labeled, classes
 
 
-def page(session: Session, project_id: int, after_seq: int, limit: int) -> list[tuple[LabelEvent, str]]:
-    """Events past `after_seq` with their items' external ids, in order."""
-    rows = session.execute(
+def page(
+    session: Session,
+    project_id: int,
+    *,
+    after_seq: int,
+    limit: int,
+    annotator: str | None = None,
+    item_position: int | None = None,
+) -> list[tuple[LabelEvent, str]]:
+    """Events past `after_seq` with their items' external ids, in order; of one annotator or one item, if asked."""
+    query = (
         sa.select(LabelEvent, Item.external_id)
         .join(
             Item,
@@ -148,4 +150,8 @@ def page(session: Session, project_id: int, after_seq: int, limit: int) -> list[
         .order_by(LabelEvent.seq)
         .limit(limit)
     )
-    return [(row[0], row[1]) for row in rows]
+    if annotator is not None:
+        query = query.where(LabelEvent.annotator == annotator)
+    if item_position is not None:
+        query = query.where(LabelEvent.item_position == item_position)
+    return [(row[0], row[1]) for row in session.execute(query)]

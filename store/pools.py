@@ -147,6 +147,15 @@ def page(
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
+def one(session: Session, project_id: int, external_id: str) -> tuple[Item, bool] | None:
+    """The item with this id and whether it is leased."""
+    leased = sa.exists().where(open_lease(project_id), Suggestion.item_position == Item.position)
+    row = session.execute(
+        sa.select(Item, leased).where(Item.project_id == project_id, Item.external_id == external_id)
+    ).first()
+    return None if row is None else (row[0], row[1])
+
+
 def merge_attributes(session: Session, project_id: int, changes: Mapping[str, Json]) -> dict[str, int]:
     """Merge values by key into the attributes of items, by external id; a null removes its key. One statement.
 

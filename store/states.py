@@ -132,6 +132,34 @@ def activate(session: Session, project_id: int, state_id: int) -> None:
     session.execute(sa.update(Project).where(Project.id == project_id).values(active_state_id=state_id))
 
 
+def without_labels(session: Session, state_id: int) -> int:
+    """A copy of a ready state that has taken in no label: it shares the artifacts, whoever loads it labels anew."""
+    old = session.get_one(KernelState, state_id)
+    new = KernelState(
+        project_id=old.project_id,
+        checkpoint_id=old.checkpoint_id,
+        options=old.options,
+        status="ready",
+        pool_version=old.pool_version,
+        base_seq=old.base_seq,
+        applied_seq=0,
+        window=old.window,
+        outputs=old.outputs,
+        ridge=old.ridge,
+        ready_at=sa.func.now(),
+    )
+    session.add(new)
+    session.flush()
+    columns = (KernelPanel.row_start, KernelPanel.row_stop, KernelPanel.artifact)
+    session.execute(
+        sa.insert(KernelPanel).from_select(
+            ["state_id", *(column.key for column in columns)],
+            sa.select(sa.literal(new.id), *columns).where(KernelPanel.state_id == state_id),
+        )
+    )
+    return new.id
+
+
 def abandon(session: Session, job_id: str) -> None:
     """Mark the state that a job was preparing as failed, if it was."""
     state_id = sa.select(sa.cast(Job.arguments["state_id"].astext, sa.Integer)).where(Job.id == job_id)

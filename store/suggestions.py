@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from store.pools import open_lease
-from store.tables import Json, Suggestion
+from store.tables import Item, Json, Suggestion
 
 
 def held_by_others(session: Session, project_id: int, annotator: str | None) -> set[int]:
@@ -69,4 +69,19 @@ def record(
             }
             for rank, (position, score, detail) in enumerate(picks, start=1)
         ],
+    )
+
+
+def resolve_settled(session: Session, project_id: int) -> None:
+    """End the open leases on items that are candidates no more."""
+    session.execute(
+        sa.update(Suggestion)
+        .where(
+            open_lease(project_id),
+            Item.project_id == project_id,
+            Item.position == Suggestion.item_position,
+            sa.or_(Item.label.is_not(None), Item.skipped),
+        )
+        .values(resolved_seq=Item.label_seq)
+        .execution_options(synchronize_session=False)
     )

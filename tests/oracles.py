@@ -131,3 +131,42 @@ def margin(outputs: list[float]) -> float:
 def least_confidence(outputs: list[float]) -> float:
     """One minus the largest softmax probability."""
     return 1 - math.exp(max(outputs)) / sum(math.exp(o) for o in outputs)
+
+
+Event = tuple[int, str, int | None, str | None, bool]  # item, kind, class, annotator, own: a place in a list is its seq
+Standing = tuple[int | None, bool]  # label, skipped
+
+
+def opinions(log: list[Event], item: int) -> tuple[dict[str, tuple[int, int, int | None, bool]], int]:
+    """({annotator: (seq, since, class, own)}, last withdrawal of more than an own skip) of one item."""
+    held: dict[str, tuple[int, int, int | None, bool]] = {}
+    withdrawn = 0
+    for seq, (where, kind, label, who, own) in enumerate(log, start=1):
+        if where != item:
+            continue
+        before = held.get(who or "")
+        if kind == "withdraw" and who is None:
+            held, withdrawn = {}, seq
+        elif kind == "withdraw":
+            held.pop(who or "", None)
+            withdrawn = withdrawn if before is not None and before[3] else seq
+        else:
+            since = before[1] if before is not None and before[2:] == (label, own) else seq
+            held[who or ""] = (seq, since, label, own)
+    return held, withdrawn
+
+
+def standing(log: list[Event], item: int, rule: str, needed: int = 1) -> Standing:
+    """How one item stands, by reading the log from its start and counting votes by hand."""
+    held, withdrawn = opinions(log, item)
+    shared = [(seq, since, label) for seq, since, label, own in held.values() if not own]
+    if rule == "latest":
+        seq, _, label = max((said for said in shared if said[0] > withdrawn), default=(0, 0, None))
+        return label, seq > 0 and label is None
+    if any(label is None for _, _, label in shared):
+        return None, True
+    if not shared or len(shared) < needed:
+        return None, False
+    most = max(sum(other == label for *_, other in shared) for *_, label in shared)
+    tied = {label for *_, label in shared if sum(other == label for *_, other in shared) == most}
+    return min(tied, key=lambda label: max(since for _, since, other in shared if other == label)), False

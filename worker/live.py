@@ -232,6 +232,7 @@ def load(context: Context, state_id: int) -> Live:
         return position not in in_factor and not (item is not None and item.skipped)
 
     candidates = [k for k, position in enumerate(positions) if suggestible(position)]
+    labeled = {position for position, item in stored.standing.items() if item.label is not None}
     assert stored.state.ridge is not None
     posterior = gram.posterior(
         context,
@@ -253,7 +254,8 @@ def load(context: Context, state_id: int) -> Live:
         outputs=outputs,
         positions=positions,
         candidates_at_first=base - stored.state.labeled_count + len(extra),
-        whole_pool=len(candidates) >= stored.unlabeled,
+        # Of items whose labels are yet to be taken in, none is left to suggest.
+        whole_pool=sum(positions[k] not in labeled for k in candidates) >= stored.unlabeled,
         applied_seq=stored.state.applied_seq,
         revision=stored.state.revision,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-from store import bandits, jobs, pools, states, suggestions
+from store import bandits, jobs, opinions, pools, states, suggestions
 from store.database import relax_durability
 from store.errors import LeasedMeanwhileError
 from store.tables import Job, Json, KernelState, Project
@@ -97,8 +97,15 @@ def _from_pool(context: Context, job: Job) -> None:
 
 
 def _barred(session: Session, job: Job) -> set[int]:
-    """Positions that this request must not get: others hold them, or its rules leave them out."""
-    return suggestions.held_by_others(session, job.project_id, job.arguments["annotator"]) | _ruled_out(session, job)
+    """Positions that this request must not get: others hold them, its annotator is done with them, or its rules."""
+    held = suggestions.held_by_others(session, job.project_id, job.arguments["annotator"])
+    return held | _closed(session, job) | _ruled_out(session, job)
+
+
+def _closed(session: Session, job: Job) -> set[int]:
+    """Positions of which this annotator has had their say."""
+    rule = opinions.Rule.of(session.get_one(Project, job.project_id).labeling)
+    return opinions.closed_to(session, job.project_id, rule, job.arguments["annotator"])
 
 
 def _ruled_out(session: Session, job: Job) -> set[int]:
@@ -179,7 +186,10 @@ def _shortage(session: Session, job: Job, picked: set[int], window: set[int]) ->
     if not unlabeled - picked:
         return "fewer_items_left"
     held = suggestions.held_by_others(session, job.project_id, job.arguments["annotator"])
-    fitting = unlabeled - picked - _ruled_out(session, job)
+    allowed = unlabeled - picked - _ruled_out(session, job)
+    fitting = allowed - _closed(session, job)
+    if allowed and not fitting:
+        return "annotator_has_done_the_rest"
     # What could be compared and was free is left only where a quota or a distance forbids it.
     if not fitting or fitting & (window - held):
         return "rules_leave_no_more"

@@ -42,8 +42,22 @@ def upgrade() -> None:
         sa.Column("annotator", sa.Text(), nullable=False, comment="empty: nobody was named"),
         sa.Column("class_index", sa.Integer(), nullable=True),
         sa.Column("skipped", sa.Boolean(), server_default="false", nullable=False),
-        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "own",
+            sa.Boolean(),
+            server_default="false",
+            nullable=False,
+            comment="a skip that holds for its annotator only",
+        ),
+        sa.Column("seq", sa.BigInteger(), nullable=False, comment="the annotator's latest event of the item"),
+        sa.Column(
+            "since",
+            sa.BigInteger(),
+            nullable=False,
+            comment="the event from which the annotator has said just this",
+        ),
         sa.CheckConstraint("(class_index IS NULL) = skipped", name=op.f("ck_opinions_class_or_skip")),
+        sa.CheckConstraint("NOT own OR skipped", name=op.f("ck_opinions_own_skip")),
         sa.ForeignKeyConstraint(
             ["project_id", "item_position"],
             ["items.project_id", "items.position"],
@@ -53,6 +67,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project_id", "item_position", "annotator", name=op.f("pk_opinions")),
     )
     op.create_index("ix_opinions_project_id_annotator", "opinions", ["project_id", "annotator"], unique=False)
+    op.create_index(
+        "ix_opinions_own_skips", "opinions", ["project_id", "annotator"], unique=False, postgresql_where=sa.text("own")
+    )
+    op.create_index("ix_label_events_item", "label_events", ["project_id", "item_position"], unique=False)
     op.create_table(
         "curve_points",
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -126,6 +144,15 @@ def upgrade() -> None:
     )
     op.create_foreign_key(op.f("fk_label_events_key_id_api_keys"), "label_events", "api_keys", ["key_id"], ["id"])
     op.add_column(
+        "items",
+        sa.Column(
+            "withdrawn_seq",
+            sa.BigInteger(),
+            nullable=True,
+            comment="the latest event that withdrew a label or a skip that held for all",
+        ),
+    )
+    op.add_column(
         "projects",
         sa.Column(
             "labeling",
@@ -148,6 +175,35 @@ def upgrade() -> None:
         op.f("ck_label_events_own_skip"), "label_events", "NOT own OR (kind = 'skip' AND annotator IS NOT NULL)"
     )
     _open_suggestions("lease_until IS NOT NULL AND resolved_seq IS NULL AND released_at IS NULL")
+    op.execute(_OPINIONS_SO_FAR)
+    op.execute(_WITHDRAWALS_SO_FAR)
+
+
+# What each annotator said last of an item, unless they took it back or a withdrawal without a name came later.
+_OPINIONS_SO_FAR = """
+    INSERT INTO opinions (project_id, item_position, annotator, class_index, skipped, seq, since)
+    SELECT said.project_id, said.item_position, said.annotator, said.class_index, said.kind = 'skip', said.seq, said.seq
+    FROM (
+        SELECT DISTINCT ON (project_id, item_position, coalesce(annotator, ''))
+            project_id, item_position, coalesce(annotator, '') AS annotator, class_index, kind, seq
+        FROM label_events
+        ORDER BY project_id, item_position, coalesce(annotator, ''), seq DESC
+    ) AS said
+    WHERE said.kind <> 'withdraw' AND NOT EXISTS (
+        SELECT FROM label_events AS later
+        WHERE later.project_id = said.project_id AND later.item_position = said.item_position
+            AND later.kind = 'withdraw' AND later.annotator IS NULL AND later.seq > said.seq
+    )
+"""
+
+_WITHDRAWALS_SO_FAR = """
+    UPDATE items SET withdrawn_seq = withdrawn.seq
+    FROM (
+        SELECT project_id, item_position, max(seq) AS seq
+        FROM label_events WHERE kind = 'withdraw' GROUP BY project_id, item_position
+    ) AS withdrawn
+    WHERE items.project_id = withdrawn.project_id AND items.position = withdrawn.item_position
+"""
 
 
 def _open_suggestions(where: str) -> None:
@@ -161,6 +217,8 @@ def downgrade() -> None:
     _open_suggestions("lease_until IS NOT NULL AND resolved_seq IS NULL")
     op.drop_column("suggestions", "released_at")
     op.drop_column("projects", "labeling")
+    op.drop_column("items", "withdrawn_seq")
+    op.drop_index("ix_label_events_item", table_name="label_events")
     op.drop_constraint(op.f("fk_label_events_key_id_api_keys"), "label_events", type_="foreignkey")
     op.drop_column("label_events", "key_id")
     op.drop_column("label_events", "own")
@@ -172,6 +230,7 @@ def downgrade() -> None:
     op.drop_column("api_keys", "projects")
     op.drop_column("api_keys", "scopes")
     op.drop_table("curve_points")
+    op.drop_index("ix_opinions_own_skips", table_name="opinions", postgresql_where=sa.text("own"))
     op.drop_index("ix_opinions_project_id_annotator", table_name="opinions")
     op.drop_table("opinions")
     op.drop_index("ix_idempotency_keys_created_at", table_name="idempotency_keys")

@@ -5,6 +5,7 @@ from typing import BinaryIO
 from api_schemas import jobs as wire
 from api_schemas.checkpoints import Manifest
 from service.context import Context
+from service.idempotency import Once
 from service.operations import jobs as job_operations
 from service.operations import projects
 from service.operations.pool import enqueue_later
@@ -16,7 +17,7 @@ from store.tables import Project
 from worker import queue
 
 
-def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Manifest) -> wire.Job:
+def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Manifest, once: Once) -> wire.Job:
     """Store the checkpoint and start preparing it. Raises InvalidError, UnknownError."""
     with context.sessions.begin() as session:
         network = fitted(projects.find(session, name), manifest)
@@ -24,6 +25,7 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
     weights.seek(0)
     artifact = context.artifacts.put_file(weights)
     with context.sessions.begin() as session:
+        once.begin(session)
         project = projects.find(session, name)
         network = fitted(project, manifest)
         kernel = manifest.kernel.model_dump() if manifest.kernel is not None else project.kernel
@@ -44,6 +46,7 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
             arguments={"checkpoint_id": checkpoint.id, "kernel": kernel},
         )
         answer = job_operations.describe(session, job, project.name)
+        once.keep(session, answer, 202, job_operations.links(job.id))
     enqueue_later(context, job)
     return answer
 

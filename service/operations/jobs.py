@@ -112,6 +112,11 @@ def describe(session: Session, job: Job, project: str) -> wire.Job:
     )
 
 
+def links(job_id: str) -> dict[str, str]:
+    """Headers that lead to a job."""
+    return {"Location": f"/jobs/{job_id}", "Retry-After": "1"}
+
+
 def _eta(job: Job) -> float | None:
     """Seconds left at the pace so far, for the stage that runs."""
     if job.status != "running" or job.started_at is None or job.heartbeat_at is None:
@@ -127,6 +132,13 @@ def create_interactive(session: Session, kind: str, project_id: int, arguments: 
     """A job for the worker that holds the project; `start_interactive` it once the transaction has committed."""
     relax_durability(session)
     return jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
+
+
+def started_before(session: Session, kept: Json | None) -> Job | None:
+    """The job that the same request started before, as its key has it; None if that came to nothing."""
+    job = None if kept is None else jobs.get(session, kept["job"])
+    # What failed has given nothing away: the same request may try again.
+    return None if job is None or job.status in {"failed", "cancelled"} else job
 
 
 def start_interactive(context: Context, job: Job) -> None:
@@ -145,14 +157,15 @@ def start_interactive(context: Context, job: Job) -> None:
 async def run_interactive(context: Context, create: Callable[[], Job], wait_seconds: float) -> wire.Job:
     """Create and start an interactive job and wait for its end; returns it finished, or as it stands then.
 
-    No thread is held while it waits. Raises what `create` raises, UnavailableError, and the job's own failure as a
-    problem.
+    `create` may give a job that an earlier request started. No thread is held while it waits. Raises what `create`
+    raises, UnavailableError, and the job's own failure as a problem.
     """
     job = await run_in_threadpool(create)
     deadline = time.monotonic() + wait_seconds
     with context.endings.expecting(job.id) as ended:
-        await run_in_threadpool(start_interactive, context, job)
-        while (left := deadline - time.monotonic()) > 0:
+        if job.status == "queued":
+            await run_in_threadpool(start_interactive, context, job)
+        while job.status not in jobs.FINISHED and (left := deadline - time.monotonic()) > 0:
             announced = await set_within(ended, min(left, _WAIT_SLICE_SECONDS))
             ended.clear()
             if announced or time.monotonic() < deadline:

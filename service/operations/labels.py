@@ -1,12 +1,14 @@
 """The label log: one durable commit per request, all or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api_schemas import labels as wire
 from service.context import Context
+from service.idempotency import Once
 from service.operations import projects
 from service.problems import ConflictError, InvalidError, UnknownError
 from store import labels, pools
@@ -14,60 +16,96 @@ from store.labels import NewEvent
 from store.tables import LabelEvent, Project
 
 _CLASSES_NAMED = 20
+_TRIES = 3
+T = TypeVar("T")
 
 
-def add(context: Context, request: wire.LabelRequest) -> wire.LabelAccepted:
+def add(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     """Append one event. Raises UnknownError, InvalidError, ConflictError."""
-    try:
-        return _add(context, request)
-    except IntegrityError:
-        # Two requests with one event id at the same moment: the first one's event is there now.
-        return _add(context, request)
+    return _without_races(lambda: _add(context, request, once))
 
 
-def _add(context: Context, request: wire.LabelRequest) -> wire.LabelAccepted:
+def _without_races(attempt: Callable[[], T]) -> T:
+    """Try again when another request was the first to use an event_id: its event is there then."""
+    for _ in range(_TRIES - 1):
+        try:
+            return attempt()
+        except IntegrityError:
+            continue
+    return attempt()
+
+
+def _add(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     with context.sessions.begin() as session:
+        once.begin(session)
         project = projects.find(session, request.project)
         event = _events(session, project, [request])[0]
-        recorded = _recorded(session, project, request, event)
-        seq = recorded.seq if recorded is not None else labels.append(session, project.id, [event])
-    name = None if event.class_index is None else project.classes[event.class_index]
-    return wire.LabelAccepted(seq=seq, item=request.item, label=name, skip=event.kind == "skip")
+        known = _recorded(session, project, [event])
+        seq = known[event] if known else labels.append(session, project.id, [event])
+        name = None if event.class_index is None else project.classes[event.class_index]
+        answer = wire.LabelAccepted(seq=seq, item=request.item, label=name, skip=event.kind == "skip")
+        return once.keep(session, answer, 201)
 
 
-def add_many(context: Context, project_name: str, entries: Sequence[wire.LabelEntry]) -> wire.LabelsAccepted:
-    """Append all events in order, or none. An entry that repeats an earlier one word for word counts once.
+def add_many(
+    context: Context, project_name: str, entries: Sequence[wire.LabelEntry], once: Once
+) -> wire.LabelsAccepted:
+    """Append all events in order, or none. What the log has already, or the upload says twice, counts once.
 
     Raises UnknownError, InvalidError, ConflictError.
     """
-    try:
-        with context.sessions.begin() as session:
-            project = projects.find(session, project_name)
-            events = _distinct(entries, _events(session, project, entries))
-            last = labels.append(session, project.id, events)
-    except IntegrityError as error:
-        raise ConflictError("event_conflict", "an event_id in the upload was used before: nothing was taken") from error
-    return wire.LabelsAccepted(first_seq=last - len(events) + 1, last_seq=last, accepted=len(events))
+    return _without_races(lambda: _add_many(context, project_name, entries, once))
 
 
-def page(context: Context, project_name: str, after_seq: int, limit: int) -> wire.LabelPage:
-    """Events past `after_seq`. Raises UnknownError."""
+def _add_many(
+    context: Context, project_name: str, entries: Sequence[wire.LabelEntry], once: Once
+) -> wire.LabelsAccepted:
+    with context.sessions.begin() as session:
+        once.begin(session)
+        project = projects.find(session, project_name)
+        events = _distinct(entries, _events(session, project, entries))
+        known = _recorded(session, project, events)
+        new = [event for event in events if event not in known] if known else events
+        seqs = list(known.values())
+        if new:
+            last = labels.append(session, project.id, new)
+            seqs += [last - len(new) + 1, last]
+        answer = wire.LabelsAccepted(first_seq=min(seqs), last_seq=max(seqs), accepted=len(events))
+        return once.keep(session, answer, 201)
+
+
+def page(
+    context: Context, project_name: str, *, after_seq: int, limit: int, annotator: str | None, item: str | None
+) -> wire.LabelPage:
+    """Events past `after_seq`, of one annotator or one item if asked. Raises UnknownError."""
     with context.sessions.begin() as session:
         project = projects.find(session, project_name)
-        rows = labels.page(session, project.id, after_seq, limit)
-        events = [_event(event, item, project.classes) for event, item in rows]
+        position = None if item is None else _position(session, project, item)
+        rows = labels.page(
+            session, project.id, after_seq=after_seq, limit=limit, annotator=annotator, item_position=position
+        )
+        events = [event_of(event, name, project.classes) for event, name in rows]
         # Read after the page: a label that arrives in between must not look as if it were missing from it.
         label_seq = max([project.label_seq, *(event.seq for event in events)])
     return wire.LabelPage(labels=events, label_seq=label_seq, next=events[-1].seq if len(events) == limit else None)
 
 
-def _event(event: LabelEvent, item: str, classes: list[str]) -> wire.LabelEvent:
+def _position(session: Session, project: Project, item: str) -> int:
+    found = pools.positions(session, project.id, [item])
+    if item not in found:
+        raise UnknownError("unknown_item", f"project {project.name!r} has no item {item!r}")
+    return found[item][0]
+
+
+def event_of(event: LabelEvent, item: str, classes: list[str]) -> wire.LabelEvent:
+    """The event as the wire has it."""
     return wire.LabelEvent.model_validate(
         {
             "seq": event.seq,
             "item": item,
             "kind": event.kind,
             "label": None if event.class_index is None else classes[event.class_index],
+            "own": event.own,
             "annotator": event.annotator,
             "event_id": event.event_id,
             "created_at": event.created_at,
@@ -90,7 +128,7 @@ def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntr
             )
         kind = "skip" if entry.skip else "withdraw" if entry.label is None else "label"
         class_index = None if entry.label is None else _class(entry.label, index, project.classes, where)
-        events.append(NewEvent(position, kind, class_index, entry.annotator, entry.event_id))
+        events.append(NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own))
     return events
 
 
@@ -108,32 +146,54 @@ def unknown_class(label: str | int, classes: list[str], where: str) -> InvalidEr
     return InvalidError("unknown_class", f"{where}there is no class {label!r}; the classes are {named}{more}")
 
 
-def _recorded(session: Session, project: Project, request: wire.LabelEntry, event: NewEvent) -> LabelEvent | None:
-    """The event this one repeats, by its id. Raises ConflictError when they say different things."""
-    if event.event_id is None:
-        return None
-    found = labels.by_event_id(session, project.id, event.event_id)
-    if found is None:
-        return None
-    same = (found.item_position, found.kind, found.class_index, found.annotator)
-    if same != (event.item_position, event.kind, event.class_index, event.annotator):
-        raise ConflictError(
-            "event_conflict", f"event_id {event.event_id!r} was used for something else, as seq {found.seq}"
-        )
-    return found
+def _recorded(session: Session, project: Project, events: Sequence[NewEvent]) -> dict[NewEvent, int]:
+    """The events that the log has already, by their ids, with their numbers.
+
+    Raises ConflictError when an id was used for something else.
+    """
+    named = [(event.event_id, event) for event in events if event.event_id is not None]
+    if not named:
+        return {}
+    found = labels.recorded(session, project.id, [event_id for event_id, _ in named])
+    known = {}
+    for event_id, event in named:
+        if event_id not in found:
+            continue
+        before = found[event_id]
+        if _said(before) != _said(event):
+            raise ConflictError(
+                "event_conflict", f"event_id {event_id!r} was used for something else, as seq {before.seq}"
+            )
+        known[event] = before.seq
+    return known
+
+
+def _said(event: NewEvent | LabelEvent) -> tuple[Any, ...]:
+    return event.item_position, event.kind, event.class_index, event.annotator, event.own
 
 
 def _distinct(entries: Sequence[wire.LabelEntry], events: Sequence[NewEvent]) -> list[NewEvent]:
-    """Events without word-for-word repeats. Raises InvalidError when an item is given two different labels."""
-    first: dict[int, tuple[int, NewEvent]] = {}
-    kept = []
+    """Events without word-for-word repeats.
+
+    Raises InvalidError when one annotator says two different things of an item, ConflictError when two entries
+    share an event_id.
+    """
+    voices: dict[tuple[int, str], tuple[int, NewEvent]] = {}
+    by_id: dict[str, int] = {}
+    kept: dict[NewEvent, None] = {}
     for place, (entry, event) in enumerate(zip(entries, events, strict=True), start=1):
-        before = first.setdefault(event.item_position, (place, event))
-        if before[0] == place:
-            kept.append(event)
-        elif before[1] != event:
+        before, said = voices.setdefault(event.voice, (place, event))
+        if _said(said) != _said(event):
             raise InvalidError(
                 "conflicting_labels",
-                f"entries {before[0]} and {place} say different things of item {entry.item!r}: keep one of them",
+                f"entries {before} and {place} say different things of item {entry.item!r}: keep one of them",
             )
-    return kept
+        if event in kept:
+            continue
+        kept[event] = None
+        if event.event_id is not None and (first := by_id.setdefault(event.event_id, place)) != place:
+            raise ConflictError(
+                "event_conflict",
+                f"entries {first} and {place} have one event_id, {event.event_id!r}: nothing was taken",
+            )
+    return list(kept)

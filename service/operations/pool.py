@@ -8,18 +8,22 @@ from redis.exceptions import RedisError
 from api_schemas import projects as wire
 from api_schemas.filters import Filter
 from service.context import Context
+from service.idempotency import Once
 from service.operations import jobs as job_operations
 from service.operations import projects
-from service.problems import ConflictError, InvalidError
+from service.operations.labels import event_of
+from service.problems import ConflictError, InvalidError, UnknownError
 from service.uploads.arrays import PoolUpload, read_pool
-from store import jobs, pools
+from store import jobs, labels, opinions, pools
 from store.architectures import architecture
 from store.artifacts import content_hash
-from store.tables import Checkpoint, Item, Job, PoolChunk, Project
+from store.tables import Checkpoint, Item, Job, Opinion, PoolChunk, Project
 from worker import queue
 
+_EVENTS_MAX = 1000
 
-def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: bool) -> wire.PoolAdded:
+
+def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, held_out: bool) -> wire.PoolAdded:
     """Append an upload's items; all of them, or none. Raises InvalidError, ConflictError, UnknownError."""
     with context.sessions.begin() as session:
         _check_shape(projects.find(session, name), None)
@@ -34,6 +38,7 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
                 raise _taken(next(iter(known)))
         artifact = context.artifacts.put_file(upload.file)
         with context.sessions.begin() as session:
+            once.begin(session)
             project = pools.lock(session, name)
             if project is None:
                 raise projects.unknown(name)
@@ -65,6 +70,7 @@ def add(context: Context, name: str, file: BinaryIO, size: int, *, held_out: boo
                 pool_version=project.pool_version,
                 job=None if job is None else job.id,
             )
+            once.keep(session, answer, 201)
     if job is not None:
         enqueue_later(context, job)
     return answer
@@ -155,6 +161,34 @@ def page(
         rows = pools.page(session, project.id, state=state, conditions=conditions, after=after, limit=limit)
         items = [_item(item, leased, project.classes) for item, leased in rows]
     return wire.ItemPage(items=items, next=items[-1].position if len(items) == limit else None)
+
+
+def detail(context: Context, name: str, item: str) -> wire.ItemDetail:
+    """One item with everybody's opinion of it and its events. Raises UnknownError."""
+    with context.sessions.begin() as session:
+        project = projects.find(session, name)
+        found = pools.one(session, project.id, item)
+        if found is None:
+            raise UnknownError("unknown_item", f"project {name!r} has no item {item!r}")
+        position = found[0].position
+        events = labels.page(session, project.id, after_seq=0, limit=_EVENTS_MAX, item_position=position)
+        return wire.ItemDetail(
+            **_item(*found, project.classes).model_dump(),
+            opinions=[
+                _opinion(opinion, project.classes) for opinion in opinions.of_item(session, project.id, position)
+            ],
+            events=[event_of(event, item, project.classes) for event, _ in events],
+        )
+
+
+def _opinion(opinion: Opinion, classes: list[str]) -> wire.Opinion:
+    return wire.Opinion(
+        annotator=opinion.annotator or None,
+        label=None if opinion.class_index is None else classes[opinion.class_index],
+        skip=opinion.skipped,
+        own=opinion.own,
+        seq=opinion.seq,
+    )
 
 
 def _item(item: Item, leased: bool, classes: list[str]) -> wire.Item:

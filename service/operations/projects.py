@@ -10,6 +10,7 @@ from api_schemas import projects as wire
 from api_schemas.common import KernelOptions
 from api_schemas.suggest import SuggestDefaults
 from service.context import Context
+from service.idempotency import Once
 from service.problems import ConflictError, UnknownError
 from store import jobs, pools, states
 from store.tables import Checkpoint, KernelState, Project
@@ -44,19 +45,22 @@ def unknown(name: str) -> UnknownError:
     return UnknownError("unknown_project", f"there is no project {name!r}; GET /projects lists them")
 
 
-def create(context: Context, request: wire.ProjectCreate) -> wire.Project:
+def create(context: Context, request: wire.ProjectCreate, once: Once) -> wire.Project:
     """Raises ConflictError `project_exists`."""
     try:
         with context.sessions.begin() as session:
+            once.begin(session)
             project = Project(
                 name=request.name,
                 classes=request.classes,
                 kernel=request.kernel.model_dump(),
                 defaults=request.defaults.model_dump(),
+                labeling=request.labeling.model_dump(exclude_none=True),
             )
             session.add(project)
             session.flush()
-            return describe(session, session.get_one(Project, project.id, populate_existing=True))
+            answer = describe(session, session.get_one(Project, project.id, populate_existing=True))
+            return once.keep(session, answer, 201, {"Location": f"/projects/{project.name}"})
     except IntegrityError as error:
         raise ConflictError("project_exists", f"there is a project {request.name!r} already") from error
 
@@ -89,6 +93,7 @@ def describe(session: Session, project: Project) -> wire.Project:
         classes=project.classes,
         kernel=KernelOptions.model_validate(project.kernel),
         defaults=SuggestDefaults.model_validate(project.defaults),
+        labeling=wire.Labeling.model_validate(project.labeling),
         created_at=project.created_at,
         input_shape=project.input_shape,
         pool_version=project.pool_version,

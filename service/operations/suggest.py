@@ -12,6 +12,7 @@ from api_schemas import suggest as wire
 from api_schemas.common import Json
 from api_schemas.strategies import OPTIONS, checked_options
 from service.context import Context
+from service.idempotency import Once
 from service.operations import jobs as job_operations
 from service.operations import projects
 from service.operations.auto import Situation, choose
@@ -25,15 +26,18 @@ _NAMED = 5
 
 
 async def suggest(
-    context: Context, request: wire.SuggestRequest, wait_seconds: float
+    context: Context, request: wire.SuggestRequest, wait_seconds: float, once: Once
 ) -> wire.SuggestAnswer | job_wire.Job:
     """Suggestions, or the job that is still making them. Raises UnknownError, ConflictError, InvalidError."""
-    job = await job_operations.run_interactive(context, lambda: _create(context, request), wait_seconds)
+    job = await job_operations.run_interactive(context, lambda: _create(context, request, once), wait_seconds)
     return job if job.result is None else wire.SuggestAnswer.model_validate(job.result)
 
 
-def _create(context: Context, request: wire.SuggestRequest) -> Job:
+def _create(context: Context, request: wire.SuggestRequest, once: Once) -> Job:
     with context.sessions.begin() as session:
+        if (before := job_operations.started_before(session, once.claim(session))) is not None:
+            once.replayed = True
+            return before
         project = projects.find_filled(session, request.project)
         defaults = wire.SuggestDefaults.model_validate(project.defaults)
         strategy: str = request.strategy or defaults.strategy
@@ -44,7 +48,9 @@ def _create(context: Context, request: wire.SuggestRequest) -> Job:
             rule = "min_distance" if request.per_class is None else "per_class"
             raise _not_prepared(session, project, f"do without {rule}, which looks at the kernel state")
         arguments = _arguments(session, project, request, defaults)
-        return job_operations.create_interactive(session, "suggest", project.id, arguments)
+        job = job_operations.create_interactive(session, "suggest", project.id, arguments)
+        once.note(session, {"job": job.id})
+        return job
 
 
 def _arguments(

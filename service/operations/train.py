@@ -7,6 +7,7 @@ from api_schemas.checkpoints import Manifest
 from api_schemas.common import Json
 from api_schemas.train import TrainRequest
 from service.context import Context
+from service.idempotency import Once
 from service.operations import checkpoints, projects
 from service.operations import jobs as job_operations
 from service.operations.pool import enqueue_later
@@ -17,9 +18,10 @@ from store.tables import Checkpoint, Project
 from worker import queue
 
 
-def start(context: Context, name: str, request: TrainRequest) -> wire.Job:
+def start(context: Context, name: str, request: TrainRequest, once: Once) -> wire.Job:
     """Raises UnknownError, ConflictError, InvalidError."""
     with context.sessions.begin() as session:
+        once.begin(session)
         project = projects.find_filled(session, name)
         running = jobs.open_of_kind(session, project.id, "train")
         if running is not None:
@@ -45,6 +47,7 @@ def start(context: Context, name: str, request: TrainRequest) -> wire.Job:
             },
         )
         answer = job_operations.describe(session, job, project.name)
+        once.keep(session, answer, 202, job_operations.links(job.id))
     enqueue_later(context, job)
     return answer
 

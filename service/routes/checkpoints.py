@@ -8,7 +8,9 @@ from pydantic import ValidationError
 from api_schemas import jobs as wire
 from api_schemas.checkpoints import Manifest
 from service.context import Services
+from service.idempotency import OnceOnly
 from service.operations import checkpoints
+from service.operations.jobs import links
 from service.problems import InvalidError, declared
 from service.routes.parameters import ProjectName
 from service.routes.pool import size_of
@@ -36,13 +38,15 @@ def add_checkpoint(
     name: ProjectName,
     context: Services,
     response: Response,
+    once: OnceOnly,
     weights: Annotated[
         UploadFile, File(description="`.safetensors` or a `.pt` state dict, with the architecture's tensors")
     ],
     manifest: Annotated[UploadFile | str, Form(description="JSON: architecture, options and perhaps loss and kernel")],
 ) -> wire.Job:
     """Upload a checkpoint. It is active once the job has prepared its kernel state."""
-    job = checkpoints.add(context, name, weights.file, size_of(weights), read_manifest(manifest))
-    response.headers["Location"] = f"/jobs/{job.id}"
-    response.headers["Retry-After"] = "1"
+    size, said = size_of(weights), read_manifest(manifest)
+    with once.asked(said, weights.file).replaying():
+        job = checkpoints.add(context, name, weights.file, size, said, once)
+    response.headers.update(links(job.id))
     return job

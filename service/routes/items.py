@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import TypeAdapter, ValidationError
 
 from api_schemas import projects as wire
+from api_schemas.common import ItemId
 from api_schemas.filters import Filter
 from service.context import Services
 from service.operations import attributes, pool
@@ -49,6 +50,14 @@ def list_items(
 ) -> wire.ItemPage:
     """Items in pool order."""
     return pool.page(context, name, state=state, conditions=conditions, after=after, limit=limit)
+
+
+@router.get("/projects/{name}/items/{item:path}", responses=declared(404))
+def get_item(
+    name: ProjectName, item: Annotated[ItemId, Path(description="the item's id")], context: Services
+) -> wire.ItemDetail:
+    """One item with what every annotator says of it, and its history."""
+    return pool.detail(context, name, item)
 
 
 @router.patch("/projects/{name}/items", responses=declared(400, 404, 413))

@@ -1,5 +1,6 @@
 """Labels, one at a time or many at once, and the log."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -9,8 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
 from api_schemas import labels as wire
-from api_schemas.common import Name
-from service.context import Services
+from api_schemas.common import ItemId, Name, Tag
+from service.context import Context, Services
+from service.idempotency import Once, OnceOnly
 from service.operations import labels
 from service.problems import InvalidError, UnsupportedError, declared
 from service.uploads.labels import read_csv, read_json_lines
@@ -19,9 +21,10 @@ router = APIRouter(tags=["labels"])
 
 
 @router.post("/label", status_code=201, responses=declared(400, 404, 409, 413))
-def add_label(request: wire.LabelRequest, context: Services) -> wire.LabelAccepted:
+def add_label(request: wire.LabelRequest, context: Services, once: OnceOnly) -> wire.LabelAccepted:
     """Record what an annotator says of one item. It is on disk when this answers."""
-    return labels.add(context, request)
+    with once.asked(request).replaying():
+        return labels.add(context, request, once)
 
 
 _BULK_BODY: dict[str, Any] = {
@@ -50,6 +53,7 @@ _BULK_BODY: dict[str, Any] = {
 async def add_labels(
     context: Services,
     request: Request,
+    once: OnceOnly,
     project: Annotated[str | None, Query(description="for bodies of CSV or JSON lines")] = None,
 ) -> wire.LabelsAccepted:
     """Record many labels: all of them, or none.
@@ -59,8 +63,7 @@ async def add_labels(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        parsed = _parsed(wire.LabelsRequest, await request.body())
-        return await run_in_threadpool(labels.add_many, context, parsed.project, parsed.labels)
+        return await run_in_threadpool(_add_json, context, await request.body(), once)
     if kind == "multipart/form-data":
         name, data, kind = await _uploaded(request)
     elif kind in {"text/csv", "application/x-ndjson", "application/jsonl"}:
@@ -75,16 +78,24 @@ async def add_labels(
         checked = TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
         raise InvalidError("invalid_request", "project: say which, as a form field or as ?project=") from error
-    entries = await run_in_threadpool(read, data)
-    return await run_in_threadpool(labels.add_many, context, checked, entries)
+    return await run_in_threadpool(_add_file, context, checked, read, data, once)
 
 
-def _parsed(schema: type[wire.LabelsRequest], body: bytes) -> wire.LabelsRequest:
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        # The same answer as for bodies that the framework parses.
-        raise RequestValidationError(error.errors()) from error
+def _add_json(context: Context, body: bytes, once: Once) -> wire.LabelsAccepted:
+    with once.asked(body).replaying():
+        try:
+            parsed = wire.LabelsRequest.model_validate_json(body)
+        except ValidationError as error:
+            # The same answer as for bodies that the framework parses.
+            raise RequestValidationError(error.errors()) from error
+        return labels.add_many(context, parsed.project, parsed.labels, once)
+
+
+def _add_file(
+    context: Context, project: str, read: Callable[[bytes], list[wire.LabelEntry]], data: bytes, once: Once
+) -> wire.LabelsAccepted:
+    with once.asked(project, data).replaying():
+        return labels.add_many(context, project, read(data), once)
 
 
 async def _uploaded(request: Request) -> tuple[str | None, bytes, str]:
@@ -106,6 +117,8 @@ def list_labels(
     project: Annotated[Name, Query()],
     after_seq: Annotated[int, Query(ge=0, lt=2**62)] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    annotator: Annotated[Tag | None, Query(description="only this annotator's events")] = None,
+    item: Annotated[ItemId | None, Query(description="only this item's events")] = None,
 ) -> wire.LabelPage:
     """The label log, in order."""
-    return labels.page(context, project, after_seq, limit)
+    return labels.page(context, project, after_seq=after_seq, limit=limit, annotator=annotator, item=item)

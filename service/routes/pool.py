@@ -6,6 +6,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 
 from api_schemas import projects as wire
 from service.context import Services
+from service.idempotency import OnceOnly
 from service.operations import pool
 from service.problems import InvalidError, declared
 from service.routes.parameters import ProjectName
@@ -24,6 +25,7 @@ def size_of(upload: UploadFile) -> int:
 def add_to_pool(
     name: ProjectName,
     context: Services,
+    once: OnceOnly,
     file: Annotated[
         UploadFile,
         File(description="`.npz` with `x` (N, ...) and optional `ids` (N,), `.npy`, or `.safetensors` with `x`"),
@@ -31,4 +33,6 @@ def add_to_pool(
     held_out: Annotated[bool, Form(description="items that are predicted and never suggested")] = False,
 ) -> wire.PoolAdded:
     """Append items; more uploads append more. All of an upload is taken, or none."""
-    return pool.add(context, name, file.file, size_of(file), held_out=held_out)
+    size = size_of(file)
+    with once.asked(held_out, file.file).replaying():
+        return pool.add(context, name, file.file, size, once, held_out=held_out)

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from api_schemas import projects as wire
 from service.context import Services
-from service.operations import projects
+from service.idempotency import OnceOnly
+from service.operations import labeling, projects
 from service.problems import declared
 from service.routes import items
 from service.routes.parameters import Limit, ProjectName
@@ -15,9 +16,10 @@ router = APIRouter(tags=["projects"])
 
 
 @router.post("/projects", status_code=201, responses=declared(400, 409, 413))
-def create_project(request: wire.ProjectCreate, context: Services, response: Response) -> wire.Project:
+def create_project(request: wire.ProjectCreate, context: Services, response: Response, once: OnceOnly) -> wire.Project:
     """Create a project: a name, its classes, and how its kernel is computed."""
-    project = projects.create(context, request)
+    with once.asked(request).replaying():
+        project = projects.create(context, request, once)
     response.headers["Location"] = f"/projects/{project.name}"
     return project
 
@@ -36,6 +38,12 @@ def list_projects(
 def get_project(name: ProjectName, context: Services) -> wire.Project:
     """A project, how many of its items stand where, and the state of its kernel model."""
     return projects.show(context, name)
+
+
+@router.patch("/projects/{name}/labeling", responses=declared(400, 404, 409, 413))
+def set_labeling(name: ProjectName, request: wire.Labeling, context: Services) -> wire.Project:
+    """Choose how several annotators' opinions of an item make its label; those given so far are counted anew."""
+    return labeling.change(context, name, request)
 
 
 # Here, and so held to the limit of JSON bodies: a pool's own routes take uploads.

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from api_schemas import jobs
 from api_schemas import suggest as wire
 from service.context import Services
+from service.idempotency import REPLAYED, OnceOnly
 from service.operations import suggest
 from service.problems import declared
 from service.routes.answers import answer
@@ -21,7 +22,10 @@ router = APIRouter(tags=["suggestions"])
     responses=declared(400, 404, 409, 413, 503) | {202: {"model": jobs.Job, "description": "still at work"}},
 )
 async def suggest_items(
-    request: wire.SuggestRequest, context: Services, wait: Annotated[float, Depends(wait_seconds)]
+    request: wire.SuggestRequest, context: Services, wait: Annotated[float, Depends(wait_seconds)], once: OnceOnly
 ) -> Response:
     """What to label next, after every label so far."""
-    return answer(await suggest.suggest(context, request, wait), wait)
+    made = answer(await suggest.suggest(context, request, wait, once.asked(request)), wait)
+    if once.replayed:
+        made.headers[REPLAYED] = "true"
+    return made

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,12 +20,7 @@ def read_csv(data: bytes) -> list[LabelEntry]:
     """Rows under a header with item, label and perhaps annotator, event_id. Raises InvalidError."""
     reader = csv.DictReader(io.StringIO(_text(data), newline=""), strict=True)
     try:
-        columns = set(reader.fieldnames or [])
-        if not {"item", "label"} <= columns <= _COLUMNS:
-            raise InvalidError(
-                "invalid_labels",
-                "the first line must name the columns: item, label and perhaps annotator, event_id",
-            )
+        _check_header(reader.fieldnames or [])
         rows = [
             (reader.line_num, {key: value for key, value in row.items() if key in {"item", "label"} or value})
             for row in reader
@@ -41,11 +37,22 @@ def read_csv(data: bytes) -> list[LabelEntry]:
     return _entries(rows)
 
 
+def _check_header(names: Sequence[str]) -> None:
+    if not {"item", "label"} <= set(names) <= _COLUMNS:
+        raise InvalidError(
+            "invalid_labels",
+            "the first line must name the columns: item, label and perhaps annotator, event_id",
+        )
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise InvalidError("invalid_labels", f"the first line names the column {twice[0]!r} twice: keep one of them")
+
+
 def read_json_lines(data: bytes) -> list[LabelEntry]:
     """One object with item and label per line. Raises InvalidError."""
     rows: list[tuple[int, Any]] = []
-    for line, text in enumerate(_text(data).splitlines(), start=1):
-        if not text.strip():
+    # At line feeds alone: str.splitlines would cut at U+2028 and others, which JSON has inside strings.
+    for line, text in enumerate(_text(data).split("\n"), start=1):
+        if not text.strip(" \t\r"):
             continue
         try:
             rows.append((line, json.loads(text)))

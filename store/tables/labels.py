@@ -34,6 +34,7 @@ class LabelEvent(Base):
             unique=True,
             postgresql_where=text("event_id IS NOT NULL"),
         ),
+        Index("ix_label_events_item", "project_id", "item_position"),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
@@ -96,7 +97,9 @@ class Opinion(Base):
     __table_args__ = (
         ForeignKeyConstraint(["project_id", "item_position"], ["items.project_id", "items.position"]),
         Index("ix_opinions_project_id_annotator", "project_id", "annotator"),
+        Index("ix_opinions_own_skips", "project_id", "annotator", postgresql_where=text("own")),
         CheckConstraint("(class_index IS NULL) = skipped", name="class_or_skip"),
+        CheckConstraint("NOT own OR skipped", name="own_skip"),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
@@ -104,7 +107,9 @@ class Opinion(Base):
     annotator: Mapped[str] = mapped_column(primary_key=True, comment="empty: nobody was named")
     class_index: Mapped[int | None]
     skipped: Mapped[bool] = mapped_column(server_default="false")
-    seq: Mapped[int] = mapped_column(BigInteger)
+    own: Mapped[bool] = mapped_column(server_default="false", comment="a skip that holds for its annotator only")
+    seq: Mapped[int] = mapped_column(BigInteger, comment="the annotator's latest event of the item")
+    since: Mapped[int] = mapped_column(BigInteger, comment="the event from which the annotator has said just this")
 
 
 class CurvePoint(Base):

@@ -73,6 +73,9 @@ class Item(Base):
     label: Mapped[int | None]
     label_seq: Mapped[int | None] = mapped_column(BigInteger, comment="the item's latest event")
     skipped: Mapped[bool] = mapped_column(server_default="false")
+    withdrawn_seq: Mapped[int | None] = mapped_column(
+        BigInteger, comment="the latest event that withdrew a label or a skip that held for all"
+    )
     attributes: Mapped[Json] = mapped_column(server_default="{}")
 
 

@@ -36,6 +36,11 @@ def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
     suggested = json.loads(lookahead(url, "suggest", project, "-n", "2", "--json"))["suggestions"]
     assert "is b (label 1" in lookahead(url, "label", project, suggested[0]["item"], "b")
     assert "skipped" in lookahead(url, "label", project, suggested[1]["item"], "--skip")
+    assert "--own goes with" in lookahead(url, "label", project, "item-9", "--skip", "--own", status=2)
+    assert "skipped" in lookahead(url, "label", project, "item-9", "--skip", "--own", "--annotator", "ann")
+    assert "ann: skipped for themselves (label 3)" in lookahead(url, "labels", "show", project, "item-9")
+    assert "overlap: 0 labeled" in lookahead(url, "project", "labeling", project, "overlap", "--overlap", "2")
+    assert "latest: 1 labeled" in lookahead(url, "project", "labeling", project, "latest")
     assert "Took 1 labels" in lookahead(url, "labels", "import", project, str(tmp_path / "labels.jsonl"))
     assert suggested[0]["item"] not in lookahead(url, "suggest", project, "-n", "3")
     shown = lookahead(url, "project", "show", project)

@@ -11,6 +11,7 @@ import pytest
 
 from client.errors import ApiError, UnexpectedAnswerError, UnreachableError, WaitTimeoutError
 from client.sdk import Client
+from tests.api import vectors
 
 ACCEPTED = {"seq": 1, "item": "item-1", "label": "a"}
 JOB = {
@@ -50,7 +51,7 @@ def answering(respond: Respond) -> Iterator[tuple[str, list[Request]]]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            seen.append({"method": self.command, "path": self.path, "body": body, "prefer": self.headers["Prefer"]})
+            seen.append({"method": self.command, "path": self.path, "body": body, "headers": self.headers})
             said = respond(seen)
             if said is None:
                 self.close_connection = True
@@ -111,16 +112,38 @@ def test_reading_is_repeated() -> None:
         lambda c: c.create_project("p", ["a", "b"]),
         lambda c: c.labels("p", [("item-1", "a")]),
         lambda c: c.upload_checkpoint("p", b"weights", "mlp"),
+        lambda c: c.upload_pool("p", vectors(2)),
+        lambda c: c.train("p"),
         lambda c: c.suggest("p"),
-        lambda c: c.cancel("job-1"),
     ],
-    ids=["create", "labels", "checkpoint", "suggest", "cancel"],
+    ids=["create", "labels", "checkpoint", "pool", "train", "suggest"],
 )
-def test_what_could_happen_twice_is_sent_once(call: Callable[[Client], Any]) -> None:
+def test_what_is_sent_again_is_named_so_that_it_is_done_once(call: Callable[[Client], Any]) -> None:
+    with answering(lambda _: None) as (url, seen), Client(url) as client:
+        for _ in range(2):
+            with pytest.raises(UnreachableError):
+                call(client)
+    keys = [request["headers"]["Idempotency-Key"] for request in seen]
+    assert len(keys) == 6
+    assert keys[0] == keys[1] == keys[2] != keys[3] == keys[4] == keys[5]
+    # Whole each time, also where the first try has read the file to its end.
+    assert len({len(request["body"]) for request in seen}) == 1
+
+
+def test_what_could_happen_twice_is_sent_once() -> None:
     with answering(lambda _: None) as (url, seen), Client(url) as client:
         with pytest.raises(UnreachableError):
-            call(client)
+            client.cancel("job-1")
         assert len(seen) == 1
+
+
+def test_a_name_of_ones_own_and_what_annotators_say() -> None:
+    accepted = {"first_seq": 1, "last_seq": 3, "accepted": 3}
+    with answering(lambda _: (201, accepted)) as (url, seen), Client(url) as client:
+        more = {"item": "item-2", "skip": True, "own": True, "annotator": "bob"}
+        client.labels("p", [("item-1", "a"), more], annotator="ann", key="mine")
+    assert seen[0]["headers"]["Idempotency-Key"] == "mine"
+    assert json.loads(seen[0]["body"])["labels"] == [{"annotator": "ann", "item": "item-1", "label": "a"}, more]
 
 
 def test_a_suggestion_in_the_making_is_waited_for() -> None:
@@ -133,7 +156,7 @@ def test_a_suggestion_in_the_making_is_waited_for() -> None:
         answer = client.suggest("p", strategy="random", wait=0, on_progress=lambda job: stages.append(job.status))
     assert answer.strategy == "random"
     assert stages == ["running", "running", "succeeded"]
-    assert seen[0]["prefer"] == "wait=0"
+    assert seen[0]["headers"]["Prefer"] == "wait=0"
     assert [request["path"] for request in seen[1:]] == ["/jobs/job-1"] * 3
 
 

@@ -1,0 +1,60 @@
+"""Requests with a key of their own: each is done once, and asked again it gets the answer it got."""
+
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from store.errors import KeyReusedError
+from store.tables import IdempotencyKey, Json
+
+
+def find(session: Session, owner: str, key: str, fingerprint: str) -> Json | None:
+    """The answer of the request that had this key; None if none had. Raises KeyReusedError."""
+    row = session.execute(
+        sa.select(IdempotencyKey.fingerprint, IdempotencyKey.answer).where(_is(owner, key)).with_for_update()
+    ).first()
+    if row is None:
+        return None
+    if row[0] != fingerprint:
+        raise KeyReusedError(f"the key {key!r} came before with another request")
+    answer: Json | None = row[1]
+    return answer
+
+
+def begin(session: Session, owner: str, key: str, fingerprint: str) -> Json | None:
+    """Claim the key until this transaction ends; the answer instead if it was claimed before.
+
+    A twin under way is waited for: with its commit this gives its answer, with its rollback the key is ours. Raises
+    KeyReusedError when the key was used for another request.
+    """
+    while True:
+        claimed = session.execute(
+            insert(IdempotencyKey)
+            .values(owner=owner, key=key, fingerprint=fingerprint)
+            .on_conflict_do_nothing()
+            .returning(IdempotencyKey.key)
+        ).first()
+        if claimed is not None:
+            return None
+        answer = find(session, owner, key, fingerprint)
+        if answer is not None:
+            return answer
+        # Pruned between the two statements.
+
+
+def keep(session: Session, owner: str, key: str, answer: Json) -> None:
+    """Store what was answered, in the transaction that did the work."""
+    session.execute(sa.update(IdempotencyKey).where(_is(owner, key)).values(answer=answer))
+
+
+def prune(session: Session, older_than: timedelta) -> int:
+    """Forget keys that are older; returns how many."""
+    done: Any = session.execute(sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < sa.func.now() - older_than))
+    return int(done.rowcount)
+
+
+def _is(owner: str, key: str) -> sa.ColumnElement[bool]:
+    return sa.and_(IdempotencyKey.owner == owner, IdempotencyKey.key == key)

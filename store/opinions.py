@@ -1,0 +1,300 @@
+"""What each annotator says of each item, and how a project's rule makes one label of it.
+
+Two folds, each in a constant number of statements however many events there are: events into opinions, which no
+rule enters, and opinions into the items' labels by the project's rule. So a rule can be changed at any time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.orm import Session
+
+from store.tables import Item, Json, Opinion
+
+NOBODY = ""  # the annotator of events that name none
+
+
+class NewEvent(NamedTuple):
+    """What an annotator said of one item, before it has a sequence number."""
+
+    item_position: int
+    kind: str  # label | skip | withdraw
+    class_index: int | None = None
+    annotator: str | None = None
+    event_id: str | None = None
+    own: bool = False  # a skip that holds for its annotator only
+    key_id: int | None = None  # the API key that sent it
+
+    @property
+    def voice(self) -> tuple[int, str]:
+        """Whose opinion of what it is: (item position, annotator)."""
+        return self.item_position, NOBODY if self.annotator is None else self.annotator
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How several annotators' opinions of an item make its label."""
+
+    name: Literal["latest", "majority", "overlap"]
+    votes_needed: int = 1  # classes that must be given before the item counts as labeled
+
+    @classmethod
+    def of(cls, labeling: Json) -> "Rule":
+        """The rule as a project stores it."""
+        return cls(labeling["rule"], labeling.get("overlap") or 1)
+
+
+@dataclass
+class _Said:
+    """An annotator's opinion at the end of a batch."""
+
+    event: NewEvent
+    seq: int
+    since: int
+    afresh: bool  # whatever it was before the batch, it has been something else in between
+
+
+@dataclass
+class Batch:
+    """What a run of events amounts to, item by item. Built from the events alone, and who skipped for themselves."""
+
+    touched: dict[int, int] = field(default_factory=dict)  # item -> its last event
+    withdrawn: dict[int, int] = field(default_factory=dict)  # item -> its last withdrawal of more than an own skip
+    cleared: set[int] = field(default_factory=set)  # items of which everything was taken back
+    said: dict[int, dict[str, _Said | None]] = field(default_factory=dict)  # None: taken back
+
+    def add(self, event: NewEvent, seq: int, own_skips: set[tuple[int, str]]) -> None:
+        """Take in the next event; `own_skips` are the annotators' own skips as they stood before the batch."""
+        position, annotator = event.voice
+        self.touched[position] = seq
+        voices = self.said.setdefault(position, {})
+        known = annotator in voices or position in self.cleared
+        before = voices.get(annotator)
+        if event.kind != "withdraw":
+            if before is not None and _statement(before.event) == _statement(event):
+                voices[annotator] = _Said(event, seq, before.since, before.afresh)
+            else:
+                voices[annotator] = _Said(event, seq, seq, known)
+            return
+        if event.annotator is None:
+            voices.clear()
+            self.cleared.add(position)
+            self.withdrawn[position] = seq
+            return
+        voices[annotator] = None
+        ends_own_skip = before.event.own if before is not None else not known and event.voice in own_skips
+        if not ends_own_skip:
+            self.withdrawn[position] = seq
+
+    def kept(self) -> list[_Said]:
+        """Opinions that stand at the end."""
+        return [said for voices in self.said.values() for said in voices.values() if said is not None]
+
+    def gone(self) -> list[tuple[int, str | None]]:
+        """(item, annotator) whose opinion before the batch is over; None means everybody's."""
+        broken = [
+            (position, annotator)
+            for position, voices in self.said.items()
+            if position not in self.cleared
+            for annotator, said in voices.items()
+            if said is None or said.afresh
+        ]
+        return [*((position, None) for position in self.cleared), *broken]
+
+
+def _statement(event: NewEvent) -> tuple[str, int | None, bool]:
+    return event.kind, event.class_index, event.own
+
+
+def record(session: Session, project_id: int, events: Sequence[NewEvent], first: int) -> Batch:
+    """Fold events, numbered from `first` on, into opinions. The caller holds the project's row lock."""
+    own_skips = _own_skips(session, project_id, [e.voice for e in events if e.kind == "withdraw" and e.annotator])
+    batch = Batch()
+    for seq, event in enumerate(events, start=first):
+        batch.add(event, seq, own_skips)
+    _remove(session, project_id, batch.gone())
+    _store(session, project_id, batch.kept())
+    return batch
+
+
+def rows(name: str, **columns: tuple[Any, Iterable[Any]]) -> sa.TableValuedAlias:
+    """Python lists as rows of SQL: name -> (type, values)."""
+    arrays = [sa.bindparam(key, list(values), type_=sa.ARRAY(kind)) for key, (kind, values) in columns.items()]
+    made = sa.func.unnest(*arrays).table_valued(*(sa.column(key, kind) for key, (kind, _) in columns.items()))
+    return made.render_derived(name=name)
+
+
+def _voices(name: str, voices: Sequence[tuple[int, str | None]]) -> sa.TableValuedAlias:
+    return rows(name, position=(sa.Integer, (p for p, _ in voices)), annotator=(sa.Text, (a for _, a in voices)))
+
+
+def _own_skips(session: Session, project_id: int, voices: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+    if not voices:
+        return set()
+    asked = _voices("asked", voices)
+    found = session.execute(
+        sa.select(Opinion.item_position, Opinion.annotator).where(
+            Opinion.project_id == project_id,
+            Opinion.own,
+            Opinion.item_position == asked.c.position,
+            Opinion.annotator == asked.c.annotator,
+        )
+    )
+    return {(row[0], row[1]) for row in found}
+
+
+def _remove(session: Session, project_id: int, voices: Sequence[tuple[int, str | None]]) -> None:
+    if not voices:
+        return
+    gone = _voices("gone", voices)
+    session.execute(
+        sa.delete(Opinion)
+        .where(
+            Opinion.project_id == project_id,
+            Opinion.item_position == gone.c.position,
+            sa.or_(gone.c.annotator.is_(None), Opinion.annotator == gone.c.annotator),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _store(session: Session, project_id: int, kept: Sequence[_Said]) -> None:
+    if not kept:
+        return
+    values = rows(
+        "said",
+        item_position=(sa.Integer, (said.event.item_position for said in kept)),
+        annotator=(sa.Text, (said.event.voice[1] for said in kept)),
+        class_index=(sa.Integer, (said.event.class_index for said in kept)),
+        skipped=(sa.Boolean, (said.event.kind == "skip" for said in kept)),
+        own=(sa.Boolean, (said.event.own for said in kept)),
+        seq=(sa.BigInteger, (said.seq for said in kept)),
+        since=(sa.BigInteger, (said.since for said in kept)),
+    )
+    names = [column.name for column in values.c]
+    new = insert(Opinion).from_select(["project_id", *names], sa.select(sa.literal(project_id), *values.c))
+    same = sa.and_(Opinion.class_index.is_not_distinct_from(new.excluded.class_index), Opinion.own == new.excluded.own)
+    session.execute(
+        new.on_conflict_do_update(
+            index_elements=["project_id", "item_position", "annotator"],
+            set_={name: new.excluded[name] for name in ("class_index", "skipped", "own", "seq")}
+            | {"since": sa.case((same, Opinion.since), else_=new.excluded.since)},
+        )
+    )
+
+
+def fold(session: Session, project_id: int, rule: Rule, batch: Batch) -> None:
+    """Write how the touched items stand under the rule, with their last event and withdrawal."""
+    touched = rows(
+        "touched",
+        position=(sa.Integer, batch.touched),
+        seq=(sa.BigInteger, batch.touched.values()),
+        withdrawn=(sa.BigInteger, (batch.withdrawn.get(position) for position in batch.touched)),
+    )
+    standing = (
+        sa.select(
+            Item.position,
+            touched.c.seq,
+            sa.func.coalesce(touched.c.withdrawn, Item.withdrawn_seq).label("withdrawn"),
+        )
+        .join(touched, touched.c.position == Item.position)
+        .where(Item.project_id == project_id)
+        .cte("standing")
+    )
+    _write(session, project_id, rule, standing)
+
+
+def refold(session: Session, project_id: int, rule: Rule) -> int:
+    """Write how every item stands under another rule; returns how many stand differently."""
+    standing = (
+        sa.select(Item.position, Item.label_seq.label("seq"), Item.withdrawn_seq.label("withdrawn"))
+        .where(Item.project_id == project_id, Item.label_seq.is_not(None))
+        .cte("standing")
+    )
+    return _write(session, project_id, rule, standing, changed_only=True)
+
+
+def _write(session: Session, project_id: int, rule: Rule, standing: sa.CTE, *, changed_only: bool = False) -> int:
+    chosen = _chosen(project_id, rule, standing)
+    folded = (
+        sa.select(
+            standing,
+            chosen.c.class_index.label("label"),
+            sa.and_(chosen.c.position.is_not(None), chosen.c.class_index.is_(None)).label("skipped"),
+        )
+        .select_from(standing.outerjoin(chosen, chosen.c.position == standing.c.position))
+        .subquery("folded")
+    )
+    written = (
+        sa.update(Item)
+        .where(Item.project_id == project_id, Item.position == folded.c.position)
+        .values(
+            label=folded.c.label,
+            skipped=folded.c.skipped,
+            label_seq=folded.c.seq,
+            withdrawn_seq=folded.c.withdrawn,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    if changed_only:
+        written = written.where(sa.or_(Item.label.is_distinct_from(folded.c.label), Item.skipped != folded.c.skipped))
+    done: Any = session.execute(written)
+    return int(done.rowcount)
+
+
+def _chosen(project_id: int, rule: Rule, standing: sa.CTE) -> sa.Subquery:
+    """One row (position, class_index) per item that has a label or, with no class, is skipped."""
+    votes = (
+        sa.select(
+            Opinion.item_position.label("position"),
+            Opinion.class_index,
+            sa.func.count().label("votes"),
+            sa.func.max(Opinion.seq).label("latest"),
+            sa.func.max(Opinion.since).label("reached"),
+            sa.func.sum(sa.func.count(Opinion.class_index)).over(partition_by=Opinion.item_position).label("given"),
+        )
+        .join(standing, standing.c.position == Opinion.item_position)
+        .where(Opinion.project_id == project_id, sa.not_(Opinion.own))
+        .group_by(Opinion.item_position, Opinion.class_index)
+    )
+    if rule.name == "latest":
+        # A withdrawal ends what everybody said before it, whoever sent it.
+        counted = votes.where(Opinion.seq > sa.func.coalesce(standing.c.withdrawn, 0)).subquery("votes")
+        order: list[Any] = [counted.c.latest.desc()]
+    else:
+        counted = votes.subquery("votes")
+        # A skip for all comes before any class; on a tie, the class that had its votes first.
+        order = [counted.c.class_index.is_(None).desc(), counted.c.votes.desc(), counted.c.reached]
+    enough = sa.or_(counted.c.class_index.is_(None), counted.c.given >= rule.votes_needed)
+    return (
+        sa.select(counted.c.position, counted.c.class_index)
+        .ext(distinct_on(counted.c.position))
+        .where(enough)
+        .order_by(counted.c.position, *order)
+        .subquery("chosen")
+    )
+
+
+def closed_to(session: Session, project_id: int, rule: Rule, annotator: str | None) -> set[int]:
+    """Items that this annotator must not get: skipped by them for themselves or, where several are asked, answered."""
+    theirs = sa.select(Opinion.item_position).where(
+        Opinion.project_id == project_id, Opinion.annotator == (NOBODY if annotator is None else annotator)
+    )
+    if rule.name != "overlap":
+        return set(session.scalars(theirs.where(Opinion.own)))
+    unlabeled = sa.and_(Item.project_id == project_id, Item.position == Opinion.item_position, Item.label.is_(None))
+    return set(session.scalars(theirs.join(Item, unlabeled)))
+
+
+def of_item(session: Session, project_id: int, position: int) -> list[Opinion]:
+    """What everybody says of one item, in the order they said it."""
+    return list(
+        session.scalars(
+            sa.select(Opinion)
+            .where(Opinion.project_id == project_id, Opinion.item_position == position)
+            .order_by(Opinion.seq)
+        )
+    )
