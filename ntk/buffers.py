@@ -116,6 +116,10 @@ class Covariance:
         self._l1[old:new] = columns.abs().sum(dim=0)
         self._size = new
 
+    def add_classes(self, count: int) -> None:
+        """Append `count` classes, with outputs of 0."""
+        self._outputs = torch.nn.functional.pad(self._outputs, (0, count))
+
     def set_rows(self, rows: slice, values: Tensor) -> None:
         """Replace whole rows (r, m); their sums follow."""
         self.matrix[rows] = values.to(self._matrix.dtype)

@@ -93,7 +93,7 @@ def test_memory_is_bounded_and_what_was_dropped_comes_back(api: Api, ready: Cont
         time.sleep(0.01)
     api.suggest("q")
     assert len(ready.live._states) == 2
-    ready.live._max_bytes = 1
+    ready.live.max_bytes = 1
     api.suggest("q")
     assert len(ready.live._states) == 1
     assert items(api.suggest(count=3).json()) == first
