@@ -28,6 +28,7 @@ from client.cli_common import (
     show_many,
 )
 from client.cli_jobs import jobs_app, train, watch
+from client.cli_projects import classes_app, show_curve
 from client.sdk import Client
 
 app = typer.Typer(
@@ -47,6 +48,8 @@ for name, part in (
     ("labels", labels_app),
 ):
     app.add_typer(part, name=name)
+project_app.add_typer(classes_app, name="classes")
+project_app.command("curve")(show_curve)
 
 
 @app.callback()
