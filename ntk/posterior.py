@@ -21,11 +21,8 @@ Tensor = torch.Tensor
 # Beyond this many labels at once the covariance is computed anew in float64 instead of updated.
 LABELS_PER_UPDATE = 256
 COVARIANCE_ROWS_PER_TILE = 512
-# How often, and at how many candidates, the covariance is compared with the factor beside those that are labeled.
-LABELS_PER_PROBE = 16
-PROBES = 8
-# How much larger than at the probes the error may be elsewhere (docs/learning-curve.md has the measurements).
-DRIFT_SAFETY = 2
+# Up to this share of the candidates are mended by themselves; more are mended by a refresh.
+MENDED_SHARE = 1 / 16
 
 
 class Posterior(Regression):
@@ -48,16 +45,14 @@ class Posterior(Regression):
         covariance_dtype: torch.dtype | None = None,
         drift_bound: float = 1e-3,
     ) -> None:
-        """`ridge` and `factor` as in Regression; `drift_bound` is for the error of the covariance as `drift` has it.
+        """`ridge` and `factor` as in Regression; `drift` is kept below `drift_bound`.
 
         Raises NotPositiveDefiniteError, NonFiniteError."""
         super().__init__(gram, outputs, ridge, labeled=labeled, labels=labels, factor=factor)
-        # Largest |S(x,x) − exact| / u(x) seen since the last refresh.
-        self.drift = 0.0
         self.refreshes = -1
+        self.mends = 0
+        self._mismatch = 0.0
         self._drift_bound = drift_bound
-        self._since_probe = LABELS_PER_PROBE - 1  # the first label is followed by a probe
-        self._probed = 0
         self._dtype = covariance_dtype or gram.dtype
         self._s = Covariance(candidates, self.classes, self._dtype)
         self.refresh()
@@ -87,7 +82,7 @@ class Posterior(Regression):
     @property
     def variance(self) -> Tensor:
         """u: (m,) posterior variance plus ridge."""
-        return self._s.matrix.diagonal().double() + self.ridge
+        return self._s.diagonal + self.ridge
 
     @property
     def column_l1(self) -> Tensor:
@@ -115,7 +110,7 @@ class Posterior(Regression):
         variance = float(row[-1]) ** 2
         if slot is not None:
             stored = float(self._s.matrix[slot, slot]) + self.ridge
-            self.drift = max(self.drift, abs(stored - variance) / variance)
+            self._mismatch = max(self._mismatch, abs(stored - variance) / variance)
             change = self._s.remove(slot)
         self.labeled = torch.cat([self.labeled, self._indices([index])])
         self.labels = torch.cat([self.labels, self._indices([y])])
@@ -128,9 +123,7 @@ class Posterior(Regression):
         self.inverse_diagonal = grown + variance * last[:, 0].square()
         assert change is not None
         self._s.rank_one(change, -1 / variance, residual / variance)
-        self._probe()
-        if DRIFT_SAFETY * self.drift > self._drift_bound:
-            self.refresh()
+        self._mend()
         return row
 
     def label_many(self, indices: list[int], ys: list[int], tick: Tick = nothing) -> range:
@@ -149,6 +142,7 @@ class Posterior(Regression):
         self._solve(tick)
         if len(indices) <= LABELS_PER_UPDATE:
             self._s.outputs[:] = self.outputs_of(self.candidates)
+            self._mend()
         else:
             self.refresh(tick)
         return range(start, self.n)
@@ -219,6 +213,7 @@ class Posterior(Regression):
         change = self._exact_columns(self._indices([*self.candidates.tolist(), index]), [index])[:, 0]
         self._s.rank_one(change[:-1].to(self._dtype), 1 / (float(change[-1]) + self.ridge), None)
         self._s.outputs[:] = self.outputs_of(self.candidates)
+        self._mend()
         return k, rows
 
     # Candidates and window
@@ -254,23 +249,24 @@ class Posterior(Regression):
             self._s.set_rows(rows, kernel - half[:, rows].mT @ half)
             tick()
         self._s.outputs[:] = self.outputs_of(self.candidates)
-        self.drift = 0.0
+        self._mismatch = 0.0
         self.refreshes += 1
 
-    def _probe(self) -> None:
-        """Now and then compare variances with the factor, where they are smallest and where they were not lately.
+    @property
+    def drift(self) -> float:
+        """Bound on |S − exact| relative to √(u u), over all pairs of candidates; as found, where labels told more."""
+        return max(self._mismatch, float(self._worn().max()) if self.m else 0.0)
 
-        The labeled items alone would not do: strategies label where the variance is large, and so is rounding
-        relative to it where it is small.
-        """
-        self._since_probe += 1
-        if self._since_probe < LABELS_PER_PROBE or self.m == 0:
-            return
-        self._since_probe = 0
-        stored = self.variance
-        smallest = stored.topk(min(PROBES // 2, self.m), largest=False).indices
-        others = (self._probed + torch.arange(PROBES // 2, device=self._device)) % self.m
-        self._probed = int(others[-1]) + 1
-        slots = torch.cat([smallest, others])
-        exact = self._exact_variances(self.candidates[slots])
-        self.drift = max(self.drift, float(((stored[slots] - exact).abs() / exact).max()))
+    def _worn(self) -> Tensor:
+        """(m,) bound on each variance's rounding error, relative to u."""
+        return self._s.errors / self.variance
+
+    def _mend(self) -> None:
+        """Compute anew what may have drifted past the bound: some candidates, or everything."""
+        worn = (self._worn() > self._drift_bound).nonzero()[:, 0]
+        if self._mismatch > self._drift_bound or len(worn) > MENDED_SHARE * self.m:
+            self.refresh()
+        elif len(worn):
+            # Typically the neighbours of the label: their variances have just fallen by orders of magnitude.
+            self._s.set_columns(worn, self._exact_columns(self.candidates, self.candidates[worn].tolist()))
+            self.mends += 1

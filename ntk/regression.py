@@ -146,11 +146,6 @@ class Regression:
         weights = self.factor.solve(self._gram_of(self.labeled, columns))
         return self._gram_of(rows, columns) - self._gram_of(rows, self.labeled) @ weights
 
-    def _exact_variances(self, items: Tensor) -> Tensor:
-        """u: (q,) posterior variance plus ridge of window items, from the factor."""
-        half = self.factor.solve_lower(self._gram_of(self.labeled, items))
-        return self.gram[items, items].double() + self.ridge - half.square().sum(dim=0)
-
     def _solve(self, tick: Tick = nothing) -> None:
         """Residuals and diag(A⁻¹) anew from the factor."""
         self.alpha = self.factor.solve(self._one_hot(self.labels.tolist()) - self._f0[self.labeled])

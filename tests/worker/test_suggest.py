@@ -169,7 +169,7 @@ def test_project_defaults(api: Api, ready: Context) -> None:
     api.project("q", defaults=defaults)
     api.pool(name="q")
     assert_problem(api.suggest("q"), 409, "not_prepared")
-    assert api.get("/projects/q").json()["defaults"] == defaults
+    assert api.get("/projects/q").json()["defaults"] == {"retrain_after": 200, "stop_below": 0.0005} | defaults
 
 
 def test_held_out_items_are_predicted_and_never_suggested(api: Api, ready: Context) -> None:
