@@ -22,16 +22,6 @@ class GrowingSquare:
         return self._buffer[: self._size, : self._size]
 
     @property
-    def diagonal(self) -> Tensor:
-        """(m,) float64 variances, as stored."""
-        return self.matrix.diagonal().double()
-
-    @property
-    def errors(self) -> Tensor:
-        """(m,) float64 bounds on the rounding errors of the diagonal, and by √(eᵢ eⱼ) of all other entries."""
-        return self._errors[: self._size]
-
-    @property
     def nbytes(self) -> int:
         """Memory held."""
         return self._buffer.nbytes

@@ -23,6 +23,8 @@ LABELS_PER_UPDATE = 256
 COVARIANCE_ROWS_PER_TILE = 512
 # Up to this share of the candidates are mended by themselves; more are mended by a refresh.
 MENDED_SHARE = 1 / 16
+# Outputs that were updated by float32 columns so many times are computed anew from the labels.
+UPDATES_OF_OUTPUTS = 256
 
 
 class Posterior(Regression):
@@ -52,6 +54,7 @@ class Posterior(Regression):
         self.refreshes = -1
         self.mends = 0
         self._mismatch = 0.0
+        self._updates = 0
         self._drift_bound = drift_bound
         self._dtype = covariance_dtype or gram.dtype
         self._s = Covariance(candidates, self.classes, self._dtype)
@@ -263,6 +266,10 @@ class Posterior(Regression):
 
     def _mend(self) -> None:
         """Compute anew what may have drifted past the bound: some candidates, or everything."""
+        self._updates += 1
+        if self._updates >= UPDATES_OF_OUTPUTS and self._dtype != torch.float64:
+            self._s.outputs[:] = self.outputs_of(self.candidates)
+            self._updates = 0
         worn = (self._worn() > self._drift_bound).nonzero()[:, 0]
         if self._mismatch > self._drift_bound or len(worn) > MENDED_SHARE * self.m:
             self.refresh()

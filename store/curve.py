@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.tables import Checkpoint, CurvePoint, KernelState
@@ -19,18 +20,15 @@ def add(
     changed_predictions: float | None,
     flipped: float | None,
 ) -> None:
-    """One point, in the caller's transaction."""
-    session.execute(
-        sa.insert(CurvePoint).values(
-            project_id=project_id,
-            state_id=state_id,
-            label_seq=label_seq,
-            labeled_count=labeled_count,
-            leave_one_out_accuracy=leave_one_out_accuracy,
-            changed_predictions=changed_predictions,
-            flipped=flipped,
-        )
-    )
+    """One point, in the caller's transaction; it takes the place of one at the same label."""
+    values = {
+        "labeled_count": labeled_count,
+        "leave_one_out_accuracy": leave_one_out_accuracy,
+        "changed_predictions": changed_predictions,
+        "flipped": flipped,
+    }
+    point = insert(CurvePoint).values(project_id=project_id, state_id=state_id, label_seq=label_seq, **values)
+    session.execute(point.on_conflict_do_update(constraint="pk_curve_points", set_=values))
 
 
 def page(session: Session, project_id: int, after_seq: int, limit: int) -> list[tuple[CurvePoint, str]]:

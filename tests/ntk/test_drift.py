@@ -25,7 +25,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def model(gram: Tensor, ridge: float, dtype: torch.dtype, labeled: int = 0, **more: float) -> Posterior:
+def model(gram: Tensor, ridge: float, dtype: torch.dtype, labeled: int = 0, drift_bound: float = 1e-3) -> Posterior:
     generator = torch.Generator().manual_seed(1)
     outputs = 0.1 * torch.randn((len(gram), 3), dtype=torch.float64, generator=generator)
     items = torch.arange(len(gram))
@@ -37,7 +37,7 @@ def model(gram: Tensor, ridge: float, dtype: torch.dtype, labeled: int = 0, **mo
         labeled=items[:labeled],
         labels=labels,
         candidates=items[labeled:],
-        **more,
+        drift_bound=drift_bound,
     )
 
 
@@ -185,3 +185,14 @@ def test_a_stop_between_blocks_takes_the_labels_back() -> None:
         posterior.label_many(case.candidates[:560], [0] * 560, stop)
     assert len(posterior.factor) == posterior.n == 5
     assert posterior.m == 595
+
+
+def test_outputs_are_computed_anew_now_and_then_where_float32_updates_them() -> None:
+    gram = smooth(300, 2)
+    posterior = model(gram, 1e-4 * float(gram.diagonal().mean()), torch.float32, drift_bound=1e9)
+    errors = []
+    for step in range(270):
+        posterior.label(int(posterior.candidates[step % posterior.m]), step % 3)
+        difference = posterior.candidate_outputs - posterior.outputs_of(posterior.candidates)
+        errors.append(float(difference.abs().max()))
+    assert errors[255] < 1e-12 < errors[254]
