@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine bench-labels lint clean
+.PHONY: demo test up install bench bench-engine bench-labels bench-drift lint clean
 
 install: $(STAMP)
 
@@ -55,6 +55,10 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 bench-labels: $(STAMP) $(PEERS)/.installed
 	@$(BIN)/python -m benchmarks.label_efficiency run
 	@$(BIN)/python -m benchmarks.label_efficiency report
+
+# Errors of the live kernel model over 5,000 labels, for docs/learning-curve.md; about a quarter of an hour on two cores.
+bench-drift: $(STAMP)
+	@$(BIN)/python -m benchmarks.error_growth
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

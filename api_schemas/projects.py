@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from api_schemas.common import Answer, ClassName, ItemId, KernelOptions, Name, Request
 from api_schemas.filters import Changes, Scalar, at_most
@@ -11,6 +11,18 @@ from api_schemas.labels import LabelEvent
 from api_schemas.suggest import GivenDefaults, SuggestDefaults
 
 _CHANGED_MAX = 50_000
+
+
+CLASSES_MAX = 10_000
+
+
+def _distinct(classes: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for name in classes:
+        if name in seen:
+            raise ValueError(f"class {name!r} is given twice")
+        seen.add(name)
+    return classes
 
 
 class Labeling(Request):
@@ -36,20 +48,20 @@ class ProjectCreate(Request):
     """What is to be labeled, and into which classes."""
 
     name: Name = Field(examples=["digits"])
-    classes: Annotated[list[ClassName], Field(min_length=2, max_length=10_000)] = Field(examples=[["cat", "dog"]])
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=CLASSES_MAX), AfterValidator(_distinct)] = Field(
+        examples=[["cat", "dog"]]
+    )
     kernel: KernelOptions = KernelOptions()
     defaults: GivenDefaults = GivenDefaults()
     labeling: Labeling = Labeling()
 
-    @field_validator("classes")
-    @classmethod
-    def _distinct(cls, classes: list[str]) -> list[str]:
-        seen: set[str] = set()
-        for name in classes:
-            if name in seen:
-                raise ValueError(f"class {name!r} is given twice")
-            seen.add(name)
-        return classes
+
+class ClassesAdd(Request):
+    """Classes to append: those there are keep their indices."""
+
+    classes: Annotated[list[ClassName], Field(min_length=1, max_length=CLASSES_MAX), AfterValidator(_distinct)] = Field(
+        examples=[["bird"]]
+    )
 
 
 class KernelStateInfo(Answer):
@@ -58,13 +70,44 @@ class KernelStateInfo(Answer):
     id: str
     status: str
     window: int = Field(description="items in the window when it was prepared")
+    outputs: int = Field(description="classes that the checkpoint has an output for; 0 stands in for the others'")
     labeled: int
     applied_seq: int
     ridge: float | None = Field(description="the ridge itself, in the kernel's units")
-    jitter: float = Field(description="added to the factor's diagonal to make it positive definite")
+    jitter: float = Field(description="added to the factor's diagonal, beside the ridge, to make it positive definite")
+    condition: float | None = Field(
+        description="condition number of the matrix that the labels' equations are solved with, ridge and jitter "
+        "included, when the state was prepared or last refreshed; null without labels"
+    )
     changed_predictions: float | None = Field(
         description="share of candidates whose predicted class differs from the checkpoint's"
     )
+
+
+AdviceCode = Literal[
+    "upload_pool",
+    "upload_checkpoint",
+    "preparing",
+    "few_labels",
+    "retrain_labels",
+    "retrain_changed",
+    "retrain_classes",
+    "stop",
+    "pool_exhausted",
+]
+
+
+class Stopping(Answer):
+    """Whether more labels still change anything, by the last ones."""
+
+    labels: int = Field(description="over how many labels this looks back")
+    changed_per_label: float = Field(
+        description="share of candidates whose predicted class a label changed, on average"
+    )
+    stop_below: float = Field(description="the project's bound on that")
+    accuracy_before: float | None = Field(description="leave-one-out accuracy before these labels")
+    accuracy: float | None = Field(description="leave-one-out accuracy now")
+    advised: bool
 
 
 class Project(Answer):
@@ -91,7 +134,12 @@ class Project(Answer):
     leave_one_out_accuracy: float | None = Field(
         description="accuracy on each label when that label is left out, as of kernel_state.applied_seq"
     )
+    labels_since_checkpoint: int | None = Field(
+        description="labels that the checkpoint was not trained on, or that came after its upload; null without one"
+    )
     advice: list[str]
+    advice_codes: list[AdviceCode] = Field(description="one for each sentence of advice, to act on")
+    stopping: Stopping | None = Field(description="null until there are enough labels under one kernel state")
 
 
 class ProjectList(Answer):
@@ -99,6 +147,31 @@ class ProjectList(Answer):
 
     projects: list[Project]
     next: str | None = Field(description="pass as `after` for the next page")
+
+
+class CurvePoint(Answer):
+    """How the kernel model stood after the labels up to `label_seq`."""
+
+    label_seq: int
+    labels: int = Field(description="labeled items in the kernel model")
+    leave_one_out_accuracy: float | None = Field(description="null without labels")
+    changed_predictions: float | None = Field(
+        description="share of candidates whose predicted class differs from the checkpoint's; null without candidates"
+    )
+    flipped: float | None = Field(
+        description="share of candidates whose predicted class changed since the point before; null at a kernel "
+        "state's first point, and without candidates"
+    )
+    kernel: str
+    checkpoint: str
+    created_at: datetime
+
+
+class Curve(Answer):
+    """One page of the learning curve, in the order of the labels."""
+
+    points: list[CurvePoint]
+    next: int | None = Field(description="pass as `after_seq` for the next page")
 
 
 class PoolAdded(Answer):

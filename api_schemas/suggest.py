@@ -31,6 +31,14 @@ class SuggestDefaults(Request):
     lease_seconds: Annotated[int, Field(strict=True, ge=0, le=604_800)] = Field(
         default=600, description="how long a named annotator holds a suggestion"
     )
+    retrain_after: Annotated[int, Field(strict=True, ge=0, le=10_000_000)] = Field(
+        default=200, description="labels that the checkpoint has not seen from which on retraining is advised; 0: never"
+    )
+    stop_below: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0005,
+        description="share of candidates whose predicted class a label changes, on average over the last ones, below "
+        "which stopping is advised; 0: never",
+    )
 
 
 class GivenDefaults(SuggestDefaults):

@@ -29,6 +29,7 @@ from client.cli_common import (
     show_many,
 )
 from client.cli_jobs import jobs_app, train, watch
+from client.cli_projects import classes_app, show_curve
 from client.sdk import Client
 
 Rule = Annotated[Literal["latest", "majority", "overlap"] | None, typer.Option(help="Whose label of an item counts.")]
@@ -51,6 +52,8 @@ for name, part in (
     ("labels", labels_app),
 ):
     app.add_typer(part, name=name)
+project_app.add_typer(classes_app, name="classes")
+project_app.command("curve")(show_curve)
 
 
 @app.callback()

@@ -47,6 +47,19 @@ class ProjectCalls(Calls):
             yield from page.projects
             after = page.next
 
+    def add_classes(self, project: str, classes: Sequence[str]) -> project_wire.Project:
+        """Append classes; those there are keep their indices."""
+        return self._ask(project_wire.Project, "POST", path_of(project, "classes"), json={"classes": list(classes)})
+
+    def curve(self, project: str, after_seq: int = -1) -> Iterable[project_wire.CurvePoint]:
+        """The learning curve past a label's number, in the order of the labels, page by page."""
+        after: int | None = after_seq
+        while after is not None:
+            query = {"after_seq": after, "limit": 1000}
+            page = self._ask(project_wire.Curve, "GET", path_of(project, "curve"), params=query)
+            yield from page.points
+            after = page.next
+
     def upload_pool(
         self,
         project: str,

@@ -71,6 +71,15 @@ class Factor:
         parts = [panel[: stop - start, start:stop].diagonal() for panel, start, stop in self._spans()]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=self._device)
 
+    def product(self, rhs: Tensor) -> Tensor:
+        """A B for B (n, q)."""
+        half = torch.zeros_like(rhs)
+        for panel, start, stop in self._spans():
+            half[:stop] += panel[: stop - start, :stop].mT @ rhs[start:stop]
+        return torch.cat(
+            [rhs[:0], *(panel[: stop - start, :stop] @ half[:stop] for panel, start, stop in self._spans())]
+        )
+
     def solve_lower(self, rhs: Tensor) -> Tensor:
         """L⁻¹ B for B (n, q)."""
         solution = rhs.clone()

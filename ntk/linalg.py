@@ -1,5 +1,7 @@
 """A Cholesky factorization that says what it added to the diagonal."""
 
+from collections.abc import Callable
+
 import torch
 
 from ntk.errors import NonFiniteError, NotPositiveDefiniteError
@@ -30,3 +32,14 @@ def jittered_cholesky(matrix: Tensor) -> tuple[Tensor, float]:
         f"the Gram matrix is not positive definite, even with {jitter:.3g} added to its diagonal: use a larger ridge",
         jitter,
     )
+
+
+def largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor, steps: int = 12) -> float:
+    """An estimate from below of the largest eigenvalue of a symmetric positive map, by subspace iteration.
+
+    `apply` maps (n, q) to (n, q); `start` (n, q) has full rank.
+    """
+    basis = torch.linalg.qr(start).Q
+    for _ in range(steps):
+        basis = torch.linalg.qr(apply(basis)).Q
+    return float(torch.linalg.eigvalsh(basis.mT @ apply(basis))[-1])

@@ -10,18 +10,24 @@ with r(x') = y' − f(x') and u(x') = S(x',x') + λ.
 
 import torch
 
-from ntk.buffers import Covariance, GrowingSquare
+from ntk.buffers import Covariance
 from ntk.checks import check_absent, check_labels
 from ntk.factor import Factor
+from ntk.kernel import Tick, nothing, tile_plan
+from ntk.regression import Regression
 
 Tensor = torch.Tensor
 
 # Beyond this many labels at once the covariance is computed anew in float64 instead of updated.
 LABELS_PER_UPDATE = 256
 COVARIANCE_ROWS_PER_TILE = 512
+# Up to this share of the candidates are mended by themselves; more are mended by a refresh.
+MENDED_SHARE = 1 / 16
+# Outputs that were updated by float32 columns so many times are computed anew from the labels.
+UPDATES_OF_OUTPUTS = 256
 
 
-class Posterior:
+class Posterior(Regression):
     """The kernel model of a window of N items, n of them labeled and m of them candidates.
 
     Everything about labels (factor, residuals, leave-one-out) is float64 and exact; the covariance over the
@@ -41,52 +47,25 @@ class Posterior:
         covariance_dtype: torch.dtype | None = None,
         drift_bound: float = 1e-3,
     ) -> None:
-        """`ridge` is λ itself. Raises NotPositiveDefiniteError, NonFiniteError when a factor must be made."""
-        self._gram = GrowingSquare(gram)
-        self._f0 = outputs.double()
-        self.ridge = ridge
-        self.labeled = labeled.clone()
-        self.labels = labels.clone()
-        if factor is None:
-            factor = Factor.from_gram(self._gram_of(labeled, labeled) + ridge * self._eye(len(labeled)))
-        self.factor = factor
-        self.drift = 0.0
+        """`ridge` and `factor` as in Regression; `drift` is kept below `drift_bound`.
+
+        Raises NotPositiveDefiniteError, NonFiniteError."""
+        super().__init__(gram, outputs, ridge, labeled=labeled, labels=labels, factor=factor)
         self.refreshes = -1
+        self.mends = 0
+        self._mismatch = 0.0
+        self._updates = 0
         self._drift_bound = drift_bound
         self._dtype = covariance_dtype or gram.dtype
         self._s = Covariance(candidates, self.classes, self._dtype)
-        self.alpha = torch.empty(0)
-        self.inverse_diagonal = torch.empty(0)
-        self._solve_labels()
-        self.inverse_diagonal = self._inverse_diagonal()
         self.refresh()
 
     # Sizes and views
 
     @property
-    def size(self) -> int:
-        """N: items in the window."""
-        return len(self._f0)
-
-    @property
-    def n(self) -> int:
-        """Labeled items."""
-        return len(self.labeled)
-
-    @property
     def m(self) -> int:
         """Candidates."""
         return len(self._s)
-
-    @property
-    def classes(self) -> int:
-        """C: classes."""
-        return self._f0.shape[1]
-
-    @property
-    def gram(self) -> Tensor:
-        """(N, N) kernel over the window."""
-        return self._gram.view
 
     @property
     def candidates(self) -> Tensor:
@@ -106,7 +85,7 @@ class Posterior:
     @property
     def variance(self) -> Tensor:
         """u: (m,) posterior variance plus ridge."""
-        return self._s.matrix.diagonal().double() + self.ridge
+        return self._s.diagonal + self.ridge
 
     @property
     def column_l1(self) -> Tensor:
@@ -116,7 +95,7 @@ class Posterior:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return self._gram.nbytes + self._s.nbytes + self.factor.nbytes + self._f0.nbytes
+        return super().nbytes + self._s.nbytes
 
     # Labels
 
@@ -134,7 +113,7 @@ class Posterior:
         variance = float(row[-1]) ** 2
         if slot is not None:
             stored = float(self._s.matrix[slot, slot]) + self.ridge
-            self.drift = max(self.drift, abs(stored - variance) / variance)
+            self._mismatch = max(self._mismatch, abs(stored - variance) / variance)
             change = self._s.remove(slot)
         self.labeled = torch.cat([self.labeled, self._indices([index])])
         self.labels = torch.cat([self.labels, self._indices([y])])
@@ -147,50 +126,68 @@ class Posterior:
         self.inverse_diagonal = grown + variance * last[:, 0].square()
         assert change is not None
         self._s.rank_one(change, -1 / variance, residual / variance)
-        if self.drift > self._drift_bound:
-            self.refresh()
+        self._mend()
         return row
 
-    def label_many(self, indices: list[int], ys: list[int]) -> list[Tensor]:
-        """Add labels in order; returns the factor's new rows. Raises as `label` does."""
-        check_labels(indices, ys, self.labeled, self.size, self.classes)
-        if not indices:
-            return []
-        # One append for all of them: it can only fail before anything has changed.
-        rows = self._label_block(indices, ys)
-        self._solve_labels()
-        self.inverse_diagonal = self._inverse_diagonal()
-        if len(indices) > LABELS_PER_UPDATE:
-            self.refresh()
-        else:
-            self._s.outputs[:] = self.outputs_of(self.candidates)
-        return rows
+    def label_many(self, indices: list[int], ys: list[int], tick: Tick = nothing) -> range:
+        """Add labels in order; returns the places of their rows in the factor. Raises as `label` does.
 
-    def _label_block(self, indices: list[int], ys: list[int]) -> list[Tensor]:
+        `tick` is called between blocks of labels. What it raises is passed on, and leaves a model to be thrown away.
+        """
+        check_labels(indices, ys, self.labeled, self.size, self.classes)
+        start = self.n
+        if not indices:
+            return range(start, start)
+        if len(indices) <= LABELS_PER_UPDATE:
+            self._label_block(indices, ys)
+        else:
+            self._label_blocks(indices, ys, tick)
+        self._solve(tick)
+        if len(indices) <= LABELS_PER_UPDATE:
+            self._s.outputs[:] = self.outputs_of(self.candidates)
+            self._mend()
+        else:
+            self.refresh(tick)
+        return range(start, self.n)
+
+    def _label_block(self, indices: list[int], ys: list[int]) -> None:
+        """One append for all of them: it can only fail before anything has changed."""
         new = self._indices(indices)
-        columns = self._gram_of(self.labeled, new)
-        corner = self._gram_of(new, new) + self.ridge * self._eye(len(new))
         gone = set(indices)
         remaining = [k for k in self.candidates.tolist() if k not in gone]
-        changes = None
-        if len(indices) <= LABELS_PER_UPDATE:
-            changes = self._exact_columns(self._indices(remaining), indices)
+        changes = self._exact_columns(self._indices(remaining), indices)
         start = self.n
-        rows = self.factor.append_block(columns, corner)
-        for index in indices:
+        rows = self._append(self.labeled, new)
+        self._now_labeled(new, ys)
+        order = {item: k for k, item in enumerate(remaining)}
+        changes = changes[[order[item] for item in self.candidates.tolist()]]
+        lower = torch.stack([torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows])
+        self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
+
+    def _label_blocks(self, indices: list[int], ys: list[int], tick: Tick) -> None:
+        """Block by block, so that memory beside the factor stays small; a block that fails takes all of them back."""
+        new, start = self._indices(indices), self.n
+        try:
+            for first, last in tile_plan(len(new), LABELS_PER_UPDATE):
+                self._append(torch.cat([self.labeled, new[:first]]), new[first:last])
+                tick()
+        except BaseException:
+            self.factor.truncate(start)
+            raise
+        self._now_labeled(new, ys)
+
+    def _append(self, before: Tensor, new: Tensor) -> list[Tensor]:
+        """Rows of the factor for the items `new` behind those of `before`."""
+        corner = self._gram_of(new, new) + self.ridge * self._eye(len(new))
+        return self.factor.append_block(self._gram_of(before, new), corner)
+
+    def _now_labeled(self, new: Tensor, ys: list[int]) -> None:
+        for index in new.tolist():
             slot = self._s.slot(index)
             if slot is not None:
                 self._s.remove(slot)
-        if changes is not None:
-            order = {item: k for k, item in enumerate(remaining)}
-            changes = changes[[order[item] for item in self.candidates.tolist()]]
-            lower = torch.stack(
-                [torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows]
-            )
-            self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
         self.labeled = torch.cat([self.labeled, new])
         self.labels = torch.cat([self.labels, self._indices(ys)])
-        return rows
 
     def relabel(self, index: int, y: int) -> None:
         """Correct a label: the right-hand side changes, the factor does not."""
@@ -213,16 +210,13 @@ class Posterior:
         self.factor.truncate(k)
         self.labeled = torch.cat([self.labeled[:k], tail])
         self.labels = torch.cat([self.labels[:k], self.labels[k + 1 :]])
-        rows: list[Tensor] = []
-        if len(tail):
-            columns = self._gram_of(self.labeled[:k], tail)
-            rows = self.factor.append_block(columns, self._gram_of(tail, tail) + self.ridge * self._eye(len(tail)))
-        self._solve_labels()
-        self.inverse_diagonal = self._inverse_diagonal()
+        rows = self._append(self.labeled[:k], tail) if len(tail) else []
+        self._solve()
         # The label's rank-one update backwards: exact, and one pass instead of a refresh.
         change = self._exact_columns(self._indices([*self.candidates.tolist(), index]), [index])[:, 0]
         self._s.rank_one(change[:-1].to(self._dtype), 1 / (float(change[-1]) + self.ridge), None)
         self._s.outputs[:] = self.outputs_of(self.candidates)
+        self._mend()
         return k, rows
 
     # Candidates and window
@@ -242,86 +236,44 @@ class Posterior:
         columns = self._exact_columns(everyone, indices)
         self._s.add(self._indices(indices), columns, self.outputs_of(self._indices(indices)))
 
-    def extend(self, columns: Tensor, corner: Tensor, outputs: Tensor) -> list[int]:
-        """Bring q items into the window; returns their indices. They are neither labeled nor candidates.
+    def add_classes(self, count: int) -> None:
+        """Append classes that the network does not know. Neither factor nor covariance depends on them."""
+        super().add_classes(count)
+        self._s.add_classes(count)
 
-        `columns` (N, q) kernel with the window, `corner` (q, q), `outputs` (q, C).
-        """
-        start = self.size
-        self._gram.extend(columns, corner)
-        self._f0 = torch.cat([self._f0, outputs.double()])
-        return list(range(start, self.size))
+    # Drift
 
-    def refresh(self) -> None:
+    def refresh(self, tick: Tick = nothing) -> None:
         """Covariance and outputs anew from the kernel and the factor, in float64."""
         half = self.factor.solve_lower(self._gram_of(self.labeled, self.candidates))
-        for start in range(0, self.m, COVARIANCE_ROWS_PER_TILE):
-            rows = slice(start, min(start + COVARIANCE_ROWS_PER_TILE, self.m))
+        for start, stop in tile_plan(self.m, COVARIANCE_ROWS_PER_TILE):
+            rows = slice(start, stop)
             kernel = self._gram_of(self.candidates[rows], self.candidates)
             self._s.set_rows(rows, kernel - half[:, rows].mT @ half)
+            tick()
         self._s.outputs[:] = self.outputs_of(self.candidates)
-        self.drift = 0.0
+        self._mismatch = 0.0
         self.refreshes += 1
 
-    # Predictions
-
-    def outputs_of(self, indices: Tensor) -> Tensor:
-        """f: (q, C) linearized outputs of any window items, exact. [LA eq. 11]"""
-        if self.n == 0:
-            return self._f0[indices]
-        return self._f0[indices] + self._gram_of(indices, self.labeled) @ self.alpha
-
-    def outputs_outside(self, cross: Tensor, outputs: Tensor) -> Tensor:
-        """f: (q, C) outside the window, from the kernel (q, n) with the labeled items in factor order."""
-        return outputs.double() + cross.double() @ self.alpha
-
-    def leave_one_out(self) -> Tensor:
-        """(n, C) outputs for each labeled item when its own label is left out."""
-        return self._one_hot(self.labels.tolist()) - self.alpha / self.inverse_diagonal[:, None]
-
-    def leave_one_out_accuracy(self) -> float:
-        """Share of labeled items that the others predict right; NaN without labels."""
-        return float((self.leave_one_out().argmax(dim=1) == self.labels).double().mean())
-
-    # Pieces
-
     @property
-    def _device(self) -> torch.device:
-        return self._f0.device
+    def drift(self) -> float:
+        """Bound on |S − exact| relative to √(u u), over all pairs of candidates; as found, where labels told more."""
+        return max(self._mismatch, float(self._worn().max()) if self.m else 0.0)
 
-    def _indices(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self._device)
+    def _worn(self) -> Tensor:
+        """(m,) bound on each variance's rounding error, relative to u."""
+        return self._s.errors / self.variance
 
-    def _eye(self, size: int) -> Tensor:
-        return torch.eye(size, dtype=torch.float64, device=self._device)
-
-    def _gram_of(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """A float64 block of the kernel. It is symmetric: gather whole rows of whichever side is shorter."""
-        if len(columns) < len(rows):
-            return self._gram_of(columns, rows).mT
-        return self.gram.index_select(0, rows).index_select(1, columns).double()
-
-    def _one_hot(self, ys: list[int]) -> Tensor:
-        return torch.nn.functional.one_hot(self._indices(ys), self.classes).double()
-
-    def _place(self, index: int) -> int:
-        found = (self.labeled == index).nonzero()
-        if len(found) == 0:
-            raise KeyError(f"window index {index} is not labeled")
-        return int(found[0])
-
-    def _exact_columns(self, rows: Tensor, indices: list[int]) -> Tensor:
-        """S(rows, indices) in float64, from the factor."""
-        columns = self._indices(indices)
-        if self.n == 0:
-            return self._gram_of(rows, columns)
-        weights = self.factor.solve(self._gram_of(self.labeled, columns))
-        return self._gram_of(rows, columns) - self._gram_of(rows, self.labeled) @ weights
-
-    def _solve_labels(self) -> None:
-        residual = self._one_hot(self.labels.tolist()) - self._f0[self.labeled]
-        self.alpha = self.factor.solve(residual)
-
-    def _inverse_diagonal(self) -> Tensor:
-        inverse = self.factor.solve_lower(self._eye(self.n))
-        return inverse.square().sum(dim=0)
+    def _mend(self) -> None:
+        """Compute anew what may have drifted past the bound: some candidates, or everything."""
+        self._updates += 1
+        if self._updates >= UPDATES_OF_OUTPUTS and self._dtype != torch.float64:
+            self._s.outputs[:] = self.outputs_of(self.candidates)
+            self._updates = 0
+        worn = (self._worn() > self._drift_bound).nonzero()[:, 0]
+        if self._mismatch > self._drift_bound or len(worn) > MENDED_SHARE * self.m:
+            self.refresh()
+        elif len(worn):
+            # Typically the neighbours of the label: their variances have just fallen by orders of magnitude.
+            self._s.set_columns(worn, self._exact_columns(self.candidates, self.candidates[worn].tolist()))
+            self.mends += 1

@@ -9,10 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from store import curve
 from store.errors import StaleStateError
 from store.tables import FactorRow, Job, KernelPanel, KernelState, Project
 
 Row = npt.NDArray[np.float64]
+# Rows that are turned into bytes at once: a bulk import may bring thousands.
+_ROWS_PER_INSERT = 256
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ class Advance:
     rows: Sequence[Row]
     leave_one_out_accuracy: float | None
     changed_predictions: float | None
+    flipped: float | None  # share of candidates whose predicted class this catch-up changed
+    condition: float | None = None  # where it was estimated anew
 
 
 def advance(session: Session, state_id: int, change: Advance) -> None:
-    """Append factor rows and move `applied_seq`, in the caller's transaction.
+    """Append factor rows, move `applied_seq` and add a point to the learning curve, in the caller's transaction.
 
     Raises StaleStateError when another worker was first: nothing is written then.
     """
@@ -80,8 +85,9 @@ def advance(session: Session, state_id: int, change: Advance) -> None:
             labeled_count=change.labeled_count,
             leave_one_out_accuracy=change.leave_one_out_accuracy,
             changed_predictions=change.changed_predictions,
+            condition=KernelState.condition if change.condition is None else change.condition,
         )
-        .returning(KernelState.id)
+        .returning(KernelState.project_id)
     ).scalar_one_or_none()
     if moved is None:
         raise StaleStateError(f"kernel state {state_id} has moved past label {change.expected_seq}")
@@ -92,6 +98,16 @@ def advance(session: Session, state_id: int, change: Advance) -> None:
         revision=change.revision,
         items=change.items,
         rows=change.rows,
+    )
+    curve.add(
+        session,
+        project_id=moved,
+        state_id=state_id,
+        label_seq=change.applied_seq,
+        labeled_count=change.labeled_count,
+        leave_one_out_accuracy=change.leave_one_out_accuracy,
+        changed_predictions=change.changed_predictions,
+        flipped=change.flipped,
     )
 
 
@@ -104,22 +120,22 @@ def insert_rows(
     items: Sequence[int],
     rows: Sequence[Row],
 ) -> None:
-    """Append factor rows from position `start` on."""
-    if not rows:
-        return
-    session.execute(
-        sa.insert(FactorRow),
-        [
-            {
-                "state_id": state_id,
-                "position": start + offset,
-                "revision": revision,
-                "item_position": item,
-                "row": np.ascontiguousarray(row, dtype="<f8").tobytes(),
-            }
-            for offset, (item, row) in enumerate(zip(items, rows, strict=True))
-        ],
-    )
+    """Append factor rows from position `start` on; `rows` are read some at a time."""
+    for first in range(0, len(rows), _ROWS_PER_INSERT):
+        part = rows[first : first + _ROWS_PER_INSERT]
+        session.execute(
+            sa.insert(FactorRow),
+            [
+                {
+                    "state_id": state_id,
+                    "position": start + first + offset,
+                    "revision": revision,
+                    "item_position": item,
+                    "row": np.ascontiguousarray(row, dtype="<f8").tobytes(),
+                }
+                for offset, (item, row) in enumerate(zip(items[first : first + len(part)], part, strict=True))
+            ],
+        )
 
 
 def activate(session: Session, project_id: int, state_id: int) -> None:

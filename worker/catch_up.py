@@ -8,7 +8,7 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from ntk.errors import NTKError
-from store import labels, states
+from store import classes, labels, states
 from store.database import losses, relax_durability
 from store.errors import ArtifactError, LeasedMeanwhileError, StaleStateError
 from store.tables import KernelState, Project
@@ -16,6 +16,7 @@ from worker import repair, warm
 from worker.context import Context
 from worker.errors import JobError
 from worker.live import Live
+from worker.progress import Reporter
 
 log = logging.getLogger(__name__)
 _TRIES = 4
@@ -23,11 +24,12 @@ T = TypeVar("T")
 
 
 @contextmanager
-def synchronised(context: Context, project_id: int) -> Iterator[Live]:
+def synchronised(context: Context, project_id: int, reporter: Reporter | None = None) -> Iterator[Live]:
     """The project's live state, current to its last label, for this thread alone while the block runs.
 
     What it took in is in Postgres when the block begins; what happens inside costs nobody the warm state. Raises
-    JobError `not_prepared` or `artifact_lost`, StaleStateError.
+    JobError `not_prepared`, `artifact_lost` or `too_large`, StaleStateError; what the reporter raises between blocks
+    of many labels.
     """
     with context.live.alone(project_id):
         with context.sessions.begin() as session:
@@ -39,6 +41,8 @@ def synchronised(context: Context, project_id: int) -> Iterator[Live]:
             if was_cold := applied is None:
                 applied = session.get_one(KernelState, state_id).applied_seq
             label_seq, items = labels.touched(session, project_id, applied)
+            # After the labels: one of them may be of a class that was added a moment ago.
+            count = classes.count(session, project_id)
         try:
             with context.live.use(context, state_id) as live:
                 if was_cold:
@@ -47,7 +51,8 @@ def synchronised(context: Context, project_id: int) -> Iterator[Live]:
                     # Loaded just now, and another worker had moved on in between.
                     with context.sessions.begin() as session:
                         label_seq, items = labels.touched(session, project_id, live.applied_seq)
-                change = live.catch_up(context, label_seq, items)
+                        count = classes.count(session, project_id)
+                change = live.catch_up(context, label_seq, items, count, reporter)
                 if change is not None:
                     with context.sessions.begin() as session:
                         # Rows that are lost with the server are computed again from the labels, which are not.

@@ -22,6 +22,11 @@ def precision(dtype: str, size: int) -> torch.dtype:
     return torch.float64 if dtype == "float64" or size <= DOUBLE_UP_TO else torch.float32
 
 
+def entry_bytes(dtype: str, size: int) -> int:
+    """Bytes of an entry of kernel and covariance."""
+    return precision(dtype, size).itemsize
+
+
 def assemble(context: Context, panels: Sequence[KernelPanel]) -> torch.Tensor:
     """The symmetric Gram matrix (N, N) from its lower row panels, on the device. Raises ArtifactError."""
     size = panels[-1].row_stop
@@ -70,11 +75,16 @@ def accuracy(model: Posterior) -> float | None:
     return None if math.isnan(value) else value
 
 
-def changed_predictions(now: torch.Tensor, before: torch.Tensor) -> float | None:
-    """Share of items whose predicted class differs between two sets of outputs (m, C); None without items."""
+def predicted(outputs: torch.Tensor, known: int) -> torch.Tensor:
+    """(q,) classes that the network itself predicts, of the `known` ones it has an output for; outputs (q, C)."""
+    return outputs[:, :known].argmax(dim=1)
+
+
+def share_unequal(now: torch.Tensor, before: torch.Tensor) -> float | None:
+    """Share of items whose predicted class differs between two predictions (m,); None without items."""
     if len(now) == 0:
         return None
-    return float((now.argmax(dim=1) != before.argmax(dim=1)).double().mean())
+    return float((now != before).double().mean())
 
 
 def to_list(values: torch.Tensor) -> list[Any]:

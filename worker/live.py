@@ -1,26 +1,56 @@
-"""Live states: posteriors kept warm on this worker's device, and caught up with the label log.
+"""One kernel state in memory, caught up with the label log.
 
-A live state is a cache of what Postgres and the artifacts say. Whatever goes wrong with it, it is dropped and
-loaded again; nothing here is the only copy of anything.
+It is a cache of what Postgres and the artifacts say. Whatever goes wrong with it, it is dropped and loaded again;
+nothing here is the only copy of anything.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 import torch
 
+from ntk.diagnostics import condition
 from ntk.factor import Factor
-from ntk.kernel import Kernel
-from ntk.posterior import Posterior
-from store import labels, pools, states
+from ntk.kernel import Kernel, Tick, nothing, tile_plan
+from ntk.posterior import LABELS_PER_UPDATE, Posterior
+from ntk.regression import widened
+from store import pools, states
 from store.labels import ItemState
-from store.tables import Checkpoint, Json, KernelPanel, KernelState
-from worker import gram
-from worker.checkpoints import open_loss_predictor, open_network
+from store.tables import Checkpoint, Json
+from worker import budget, gram
+from worker.checkpoints import open_loss_predictor
 from worker.context import Context
-from worker.kernels import PoolItems, open_kernel
+from worker.kernels import PoolItems
+from worker.progress import Reporter
 from worker.strategies.window import Window
+from worker.widening import open_with_classes
+
+# Items whose kernel with the window is computed at once.
+_COLUMNS = 1024
+
+
+class FactorRows(Sequence[states.Row]):
+    """Rows of a factor, read when they are written: there may be thousands."""
+
+    def __init__(self, factor: Factor, rows: range) -> None:
+        self._factor = factor
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> states.Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[states.Row]: ...
+    def __getitem__(self, place: int | slice) -> states.Row | Sequence[states.Row]:
+        """One row, or some, on the CPU."""
+        if isinstance(place, slice):
+            return FactorRows(self._factor, self._rows[place])
+        row: states.Row = self._factor.row(self._rows[place]).cpu().numpy()
+        return row
 
 
 @dataclass
@@ -33,7 +63,8 @@ class Live:
     options: Json  # of the kernel
     posterior: Posterior
     engine: Kernel
-    outputs: torch.Tensor  # (N, C) of the checkpoint, float64
+    outputs: torch.Tensor  # (N, C) of the checkpoint, float64; zeros from column `known` on
+    known: int  # classes that the network has an output for
     positions: list[int]
     candidates_at_first: int
     whole_pool: bool  # no unlabeled item was left out of the window
@@ -41,26 +72,44 @@ class Live:
     revision: int
     index: dict[int, int] = field(init=False)
     _window: Window | None = None
+    _network_predicted: torch.Tensor = field(init=False)  # (N,) classes
+    _predicted: torch.Tensor = field(init=False)  # (N,) as _predictions has them, at the last catch-up
+    _refreshes: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.index = {position: k for k, position in enumerate(self.positions)}
+        self._network_predicted = gram.predicted(self.outputs, self.known)
+        self._predicted = self._predictions()
+        self._refreshes = self.posterior.refreshes
 
-    def catch_up(self, context: Context, label_seq: int, items: Sequence[ItemState]) -> states.Advance | None:
-        """Bring the posterior to where these items stand at `label_seq`; returns what must be written.
+    def catch_up(
+        self,
+        context: Context,
+        label_seq: int,
+        items: Sequence[ItemState],
+        classes: int,
+        reporter: Reporter | None = None,
+    ) -> states.Advance | None:
+        """Bring the posterior to where these items stand at `label_seq`, with so many classes; returns what to write.
 
         Comparing standings instead of replaying events makes this idempotent: seeing an event twice, or one
-        that a loaded factor already has, changes nothing.
+        that a loaded factor already has, changes nothing. Raises JobError `too_large` before anything has changed;
+        CancelledError, ShuttingDownError between blocks of many labels.
         """
+        if classes > self.posterior.classes:
+            self._add_classes(classes - self.posterior.classes)
         if label_seq == self.applied_seq and not items:
             return None
         before = self.posterior.n
+        tick = self._admitted(context, items, reporter)
         start, withdrew = self._withdraw(items)
-        self._bring_in(context, [item.position for item in items if item.label is not None])
-        self._label(items)
+        self._bring_in(context, [item.position for item in items if item.label is not None], tick)
+        self._label(items, tick)
         self._mark_candidates(items)
         start = min(start, before)
         rows = range(start, self.posterior.n)
         labeled = gram.to_list(self.posterior.labeled)
+        changed, flipped = self._moved()
         change = states.Advance(
             expected_seq=self.applied_seq,
             expected_revision=self.revision,
@@ -69,14 +118,66 @@ class Live:
             labeled_count=self.posterior.n,
             start=start,
             items=[self.positions[labeled[k]] for k in rows],
-            rows=[self.posterior.factor.row(k).cpu().numpy() for k in rows],
+            rows=FactorRows(self.posterior.factor, rows),
             leave_one_out_accuracy=gram.accuracy(self.posterior),
-            changed_predictions=gram.changed_predictions(
-                self.posterior.candidate_outputs, self.outputs[self.posterior.candidates]
-            ),
+            changed_predictions=changed,
+            flipped=flipped,
+            condition=self._new_condition(),
         )
         self.applied_seq, self.revision = change.applied_seq, change.revision
         return change
+
+    def _add_classes(self, count: int) -> None:
+        """Zero columns for classes that the network does not know; what was computed stays."""
+        self.posterior.add_classes(count)
+        self.outputs = widened(self.outputs, self.posterior.classes)
+        if self._window is not None:
+            self._window.forget_network()
+
+    def _admitted(self, context: Context, items: Sequence[ItemState], reporter: Reporter | None) -> Tick:
+        """What to call between blocks of labels. Raises JobError `too_large` where the labels would not fit."""
+        labeled = set(gram.to_list(self.posterior.labeled))
+        at = [self.index.get(item.position) for item in items if item.label is not None]
+        new = sum(index not in labeled for index in at)
+        outside = at.count(None)
+        if new > 1 or outside:
+            budget.admit_labels(context, self.posterior, new, outside)
+        if reporter is None or new <= LABELS_PER_UPDATE:
+            return nothing if reporter is None else reporter.check
+        reporter.stage("catching up", new, "labels")
+        blocks = [LABELS_PER_UPDATE] * (new // LABELS_PER_UPDATE)
+
+        def tick() -> None:
+            # The first calls come from the blocks, the later ones from what follows them.
+            reporter.advance(blocks.pop() if blocks else 0)
+
+        return tick
+
+    def _predictions(self) -> torch.Tensor:
+        """(N,) predicted classes of the candidates, by window index; -1 for all other items."""
+        found = torch.full((self.posterior.size,), -1, dtype=torch.long, device=self.outputs.device)
+        found[self.posterior.candidates] = self.posterior.candidate_outputs.argmax(dim=1)
+        return found
+
+    def _moved(self) -> tuple[float | None, float | None]:
+        """Shares of candidates predicted otherwise: than by the network, and than before this catch-up."""
+        now = self._predictions()
+        candidates = self.posterior.candidates
+        was = torch.full_like(now, -1)
+        was[: len(self._predicted)] = self._predicted
+        self._predicted = now
+        remaining = candidates[was[candidates] >= 0]
+        return (
+            gram.share_unequal(now[candidates], self._network_predicted[candidates]),
+            gram.share_unequal(now[remaining], was[remaining]),
+        )
+
+    def _new_condition(self) -> float | None:
+        """The factor's condition number where the covariance was just computed anew, which costs far more."""
+        if self.posterior.refreshes == self._refreshes:
+            return None
+        self._refreshes = self.posterior.refreshes
+        return condition(self.posterior.factor)
 
     def _withdraw(self, items: Sequence[ItemState]) -> tuple[int, bool]:
         """Withdraw what is labeled no more; returns (first factor row that changed, whether any did)."""
@@ -89,22 +190,30 @@ class Live:
         starts = [self.posterior.withdraw(index)[0] for index in gone]
         return min(starts, default=self.posterior.n), bool(gone)
 
-    def _bring_in(self, context: Context, positions: Sequence[int]) -> None:
+    def _bring_in(self, context: Context, positions: Sequence[int], tick: Tick) -> None:
         """Compute the kernel columns of labeled items that the window does not hold."""
         new = [position for position in positions if position not in self.index]
-        if not new:
-            return
+        for start, stop in tile_plan(len(new), _COLUMNS):
+            self._bring_in_block(context, new[start:stop])
+            tick()
+
+    def _bring_in_block(self, context: Context, new: list[int]) -> None:
         inputs = self.inputs_of(context, new)
         columns = self.engine.cross(self.inputs_of(context, self.positions), inputs)
         corner = self.engine.gram(inputs)
-        outputs = self.engine.outputs(inputs)
+        outputs = self.network_outputs(inputs)
         dtype = self.posterior.gram.dtype
         indices = self.posterior.extend(columns.to(dtype), corner.to(dtype), outputs)
         self.outputs = torch.cat([self.outputs, outputs])
+        self._network_predicted = torch.cat([self._network_predicted, gram.predicted(outputs, self.known)])
         self.positions += new
         self.index.update(zip(new, indices, strict=True))
 
-    def _label(self, items: Sequence[ItemState]) -> None:
+    def network_outputs(self, inputs: PoolItems) -> torch.Tensor:
+        """(q, C) outputs of the checkpoint for any items, float64; 0 for classes that it does not know."""
+        return widened(self.engine.outputs(inputs), self.posterior.classes)
+
+    def _label(self, items: Sequence[ItemState], tick: Tick) -> None:
         held = dict(zip(gram.to_list(self.posterior.labeled), gram.to_list(self.posterior.labels), strict=True))
         new: dict[int, int] = {}
         for item in items:
@@ -119,7 +228,7 @@ class Live:
             ((index, label),) = new.items()
             self.posterior.label(index, label)
         elif new:
-            self.posterior.label_many(list(new), list(new.values()))
+            self.posterior.label_many(list(new), list(new.values()), tick)
 
     def _mark_candidates(self, items: Sequence[ItemState]) -> None:
         """Skipped items leave the candidates; items that are neither skipped nor labeled come back."""
@@ -155,7 +264,7 @@ class Live:
                 network_outputs=self.outputs,
                 inputs_of=inputs_of,
                 order=torch.empty(0),
-                open_module=lambda: open_network(context, self.checkpoint),
+                open_module=lambda: open_with_classes(context, self.checkpoint, self.posterior.classes),
                 open_loss_predictor=lambda module: open_loss_predictor(context, self.checkpoint, module),
                 dtype=torch.float64 if self.options["dtype"] == "float64" else torch.float32,
                 device=context.device,
@@ -170,103 +279,3 @@ class Live:
         """Memory held, for the bound on all live states."""
         features = 0 if self._window is None else self._window.nbytes
         return self.posterior.nbytes + self.outputs.nbytes + features
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """What a live state is made from, as read in one transaction."""
-
-    state: KernelState
-    checkpoint: Checkpoint
-    panels: Sequence[KernelPanel]
-    rows: list[states.StoredRow]
-    standing: dict[int, ItemState]
-    unlabeled: int
-    chunks: list[pools.Chunk]
-
-
-def _read(context: Context, state_id: int) -> _Stored:
-    with context.sessions.begin() as session:
-        # One snapshot: the rows, their count and the labels must belong together.
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        state = session.get_one(KernelState, state_id)
-        _, items = labels.touched(session, state.project_id, 0)
-        return _Stored(
-            state=state,
-            checkpoint=session.get_one(Checkpoint, state.checkpoint_id),
-            panels=states.panels(session, state_id),
-            rows=states.factor_rows(session, state_id, start=0, stop=state.labeled_count),
-            standing={item.position: item for item in items},
-            unlabeled=len(pools.unlabeled_positions(session, state.project_id)),
-            chunks=pools.chunks(session, state.project_id),
-        )
-
-
-def load(context: Context, state_id: int) -> Live:
-    """A live state from artifacts and factor rows, current to the state's `applied_seq`."""
-    stored = _read(context, state_id)
-    positions = [int(p) for p in context.artifacts.array(stored.state.window, verify=True)]
-    base = len(positions)
-    index = {position: k for k, position in enumerate(positions)}
-    # Labeled items that were brought into the window later have no stored column: compute it again.
-    extra = [row.item_position for row in stored.rows if row.item_position not in index]
-    index.update({position: base + k for k, position in enumerate(extra)})
-    positions += extra
-    engine = open_kernel(context, stored.checkpoint, stored.state.options)
-    assert stored.state.outputs is not None
-    outputs = torch.from_numpy(np.array(context.artifacts.array(stored.state.outputs, verify=True))).to(context.device)
-    kernel = gram.assemble(context, stored.panels)
-    if extra:
-        every = np.array(positions, dtype=np.int64)
-        old, new = (PoolItems(context, stored.chunks, part) for part in (every[:base], every[base:]))
-        kernel, outputs = _extended(engine, kernel, outputs, old, new)
-    in_factor = {row.item_position for row in stored.rows}
-
-    def label_of(position: int) -> int:
-        # An item withdrawn since has no class any more: any will do until catch_up takes it out again.
-        item = stored.standing.get(position)
-        return item.label if item is not None and item.label is not None else 0
-
-    def suggestible(position: int) -> bool:
-        item = stored.standing.get(position)
-        return position not in in_factor and not (item is not None and item.skipped)
-
-    candidates = [k for k, position in enumerate(positions) if suggestible(position)]
-    labeled = {position for position, item in stored.standing.items() if item.label is not None}
-    assert stored.state.ridge is not None
-    posterior = gram.posterior(
-        context,
-        kernel,
-        outputs,
-        stored.state.ridge,
-        labeled=[index[row.item_position] for row in stored.rows],
-        classes=[label_of(row.item_position) for row in stored.rows],
-        candidates=candidates,
-        factor=Factor.from_rows([torch.from_numpy(row.row.copy()) for row in stored.rows], device=context.device),
-    )
-    return Live(
-        state_id=state_id,
-        project_id=stored.state.project_id,
-        checkpoint=stored.checkpoint,
-        options=stored.state.options,
-        posterior=posterior,
-        engine=engine,
-        outputs=outputs,
-        positions=positions,
-        candidates_at_first=base - stored.state.labeled_count + len(extra),
-        # Of items whose labels are yet to be taken in, none is left to suggest.
-        whole_pool=sum(positions[k] not in labeled for k in candidates) >= stored.unlabeled,
-        applied_seq=stored.state.applied_seq,
-        revision=stored.state.revision,
-    )
-
-
-def _extended(
-    engine: Kernel, kernel: torch.Tensor, outputs: torch.Tensor, old: PoolItems, new: PoolItems
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The Gram matrix and outputs of the old items with the new ones appended."""
-    columns = engine.cross(old, new).to(kernel.dtype)
-    corner = engine.gram(new).to(kernel.dtype)
-    top = torch.cat([kernel, columns], dim=1)
-    bottom = torch.cat([columns.mT, corner], dim=1)
-    return torch.cat([top, bottom]), torch.cat([outputs, engine.outputs(new)])

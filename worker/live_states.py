@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.context import Context
-from worker.live import Live, load
+from worker.live import Live
+from worker.loading import load
 
 
 class LiveStates:
@@ -16,7 +17,7 @@ class LiveStates:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._states: OrderedDict[int, Live] = OrderedDict()
         self._losses = 0
         self._guard = threading.Lock()
@@ -64,6 +65,12 @@ class LiveStates:
         live = self._states.get(state_id)
         return None if live is None else live.applied_seq
 
+    def make_room(self, needed: int) -> None:
+        """Drop states that wait until so many bytes more fit; one that is being loaded or changed is not among them."""
+        with self._guard:
+            while self._states and sum(live.nbytes for live in self._states.values()) + needed > self.max_bytes:
+                self._states.popitem(last=False)
+
     def projects(self) -> list[int]:
         """The projects that are warm here."""
         with self._guard:
@@ -84,5 +91,5 @@ class LiveStates:
         for state_id, live in list(self._states.items()):
             if live.project_id == used.project_id and live is not used:
                 del self._states[state_id]
-        while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self._max_bytes:
+        while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self.max_bytes:
             self._states.popitem(last=False)

@@ -14,18 +14,20 @@ from worker.progress import Reporter
 
 def predict(context: Context, job: Job, reporter: Reporter) -> Json | None:
     """Outputs (q, C) of the items at `arguments.items`, in that order."""
-    return retried(lambda: _attempt(context, job))
+    return retried(lambda: _attempt(context, job, reporter))
 
 
-def _attempt(context: Context, job: Job) -> None:
+def _attempt(context: Context, job: Job, reporter: Reporter) -> None:
     wanted: list[int] = job.arguments["items"]
     source: str = job.arguments["source"]
-    with synchronised(context, job.project_id) as live:
+    with synchronised(context, job.project_id, reporter) as live:
         # An item asked for twice is computed once, so that it gets one answer.
         distinct = list(dict.fromkeys(wanted))
         row = {position: k for k, position in enumerate(distinct)}
         outputs = _outputs(context, live, distinct, source)[[row[position] for position in wanted]]
         with context.sessions.begin() as session:
+            # The network's own predictions are of the classes that it knows.
+            best = outputs[:, : live.known] if source == "network" else outputs
             names = pools.external_ids(session, job.project_id, wanted)
             classes = session.get_one(Project, job.project_id).classes
             result: Json = {
@@ -34,10 +36,8 @@ def _attempt(context: Context, job: Job) -> None:
                 "checkpoint": live.checkpoint.name,
                 "kernel": states.public_id(live.state_id),
                 "predictions": [
-                    {"item": names[position], "outputs": row, "predicted": classes[best]}
-                    for position, row, best in zip(
-                        wanted, to_list(outputs), to_list(outputs.argmax(dim=1)), strict=True
-                    )
+                    {"item": names[position], "outputs": row, "predicted": classes[top]}
+                    for position, row, top in zip(wanted, to_list(outputs), to_list(best.argmax(dim=1)), strict=True)
                 ],
             }
             if not jobs.finish(session, job, "succeeded", result=result):
@@ -60,7 +60,7 @@ def _outputs(context: Context, live: Live, wanted: list[int], source: str) -> to
 def _outside(context: Context, live: Live, positions: list[int], source: str) -> torch.Tensor:
     """Outputs of items that the window does not hold: their kernel with the labeled items is computed."""
     inputs = live.inputs_of(context, positions)
-    network = live.engine.outputs(inputs)
+    network = live.network_outputs(inputs)
     if source == "network" or live.posterior.n == 0:
         return network
     labeled = [live.positions[index] for index in to_list(live.posterior.labeled)]

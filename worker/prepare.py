@@ -9,10 +9,12 @@ import numpy as np
 import sqlalchemy as sa
 import torch
 
+from ntk.diagnostics import condition
 from ntk.kernel import Kernel, tile_plan
-from store import jobs, labels, pools, states
+from ntk.regression import widened
+from store import classes, curve, jobs, labels, pools, states
 from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
-from worker import gram, window
+from worker import budget, gram, window
 from worker.context import Context
 from worker.errors import CancelledError, JobError
 from worker.kernels import PoolItems, described, open_kernel
@@ -35,6 +37,8 @@ class _Plan:
     tiles: list[tuple[int, int]]
     finished: dict[int, str]
     repaired: KernelState | None  # in use already: only what it has lost is computed again
+    classes: int
+    applied_seq: int
 
 
 def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
@@ -42,6 +46,7 @@ def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
     plan = _plan(context, job)
     if plan is None:
         return {"kernel": None, "window": 0, "labeled": 0, "reason": "the pool is empty: upload items"}
+    budget.admit_prepared(context, _sizes(plan))
     engine = open_kernel(context, plan.checkpoint, plan.options)
     inputs = PoolItems(context, plan.chunks, plan.positions)
     outputs = _outputs(context, engine, inputs, reporter)
@@ -95,6 +100,9 @@ def _plan(context: Context, job: Job) -> _Plan | None:
             tiles=[(p.row_start, p.row_stop) for p in panels] if in_use else tile_plan(len(positions), PANEL_ROWS),
             finished={panel.row_start: panel.artifact for panel in panels},
             repaired=state if in_use else None,
+            # After the labels: one of them may be of a class that was added a moment ago.
+            classes=classes.count(session, job.project_id),
+            applied_seq=state.applied_seq,
         )
     _forget_lost(context, plan)
     return plan
@@ -106,6 +114,18 @@ def _forget_lost(context: Context, plan: _Plan) -> None:
         if not context.artifacts.intact(artifact):
             context.artifacts.remove(artifact)
             del plan.finished[start]
+
+
+def _sizes(plan: _Plan) -> budget.Sizes:
+    items = len(plan.positions)
+    labels_inside = sum(int(position) in plan.labels for position in plan.positions)
+    return budget.Sizes(
+        items=items,
+        labels=labels_inside,
+        candidates=items - labels_inside,
+        classes=plan.classes,
+        entry=gram.entry_bytes(plan.options["dtype"], items),
+    )
 
 
 def _outputs(context: Context, engine: Kernel, inputs: PoolItems, reporter: Reporter) -> torch.Tensor:
@@ -174,7 +194,8 @@ def _activate(
     posterior = gram.posterior(
         context,
         kernel,
-        outputs,
+        # The kernel model has all classes; the network may have been made for fewer.
+        widened(outputs, plan.classes),
         ridge,
         labeled=labeled,
         classes=[plan.labels[int(plan.positions[k])] for k in labeled],
@@ -184,7 +205,8 @@ def _activate(
     others = torch.tensor(
         [k for k in range(len(plan.positions)) if k not in known], dtype=torch.long, device=context.device
     )
-    changed = gram.changed_predictions(posterior.outputs_of(others), outputs[others])
+    changed = gram.share_unequal(posterior.outputs_of(others).argmax(dim=1), outputs[others].argmax(dim=1))
+    accuracy = gram.accuracy(posterior)
     reporter.stage("saving")
     saved = context.artifacts.put_array(outputs.cpu().numpy())
     with context.sessions.begin() as session:
@@ -207,10 +229,21 @@ def _activate(
                 ridge=ridge,
                 jitter=posterior.factor.jitter,
                 labeled_count=len(labeled),
-                leave_one_out_accuracy=gram.accuracy(posterior),
+                leave_one_out_accuracy=accuracy,
                 changed_predictions=changed,
+                condition=condition(posterior.factor),
                 ready_at=sa.func.now(),
             )
+        )
+        curve.add(
+            session,
+            project_id=job.project_id,
+            state_id=plan.state_id,
+            label_seq=plan.applied_seq,
+            labeled_count=len(labeled),
+            leave_one_out_accuracy=accuracy,
+            changed_predictions=changed,
+            flipped=None,
         )
         states.activate(session, job.project_id, plan.state_id)
         unused = states.forget(session, job.project_id)

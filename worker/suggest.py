@@ -46,7 +46,7 @@ def _needs_no_model(arguments: Json) -> bool:
 def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
     watch = Stopwatch()
     arguments = job.arguments
-    with synchronised(context, job.project_id) as live:
+    with synchronised(context, job.project_id, reporter) as live:
         watch.lap("catch_up")
         with context.sessions.begin() as session:
             barred = _barred(session, job)

@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from store import checkpoints, jobs, labels, pools
+from store import checkpoints, classes, jobs, labels, pools
 from store.tables import Checkpoint, Job, Json, Project
-from worker.checkpoints import open_network
 from worker.context import Context
 from worker.errors import JobError
 from worker.kernels import PoolItems
@@ -20,6 +19,7 @@ from worker.progress import Reporter
 from worker.training.fit import FitResult, fit
 from worker.training.options import TrainOptions
 from worker.training.standardise import standardisation, standardised, unwrapped
+from worker.widening import open_with_classes
 
 # What a warm start takes over with the weights; labels that it saw are known until there are newer ones.
 _KEPT = ("standardisation", "trained_on")
@@ -39,6 +39,7 @@ class _Plan:
     unlabeled: PoolItems
     start: Checkpoint | None
     extras: Json = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def train(context: Context, job: Job, reporter: Reporter) -> Json | None:
@@ -76,8 +77,11 @@ def _plan(context: Context, job: Job) -> _Plan:
         def items(positions: list[int]) -> PoolItems:
             return PoolItems(context, chunks, np.array(positions, dtype=np.int64))
 
+        # After the labels: one of them may be of a class that was added since the job was asked for.
+        count = classes.count(session, job.project_id)
+        job.arguments = job.arguments | {"options": job.arguments["options"] | {"classes": count}}
         return _Plan(
-            classes=len(project.classes),
+            classes=count,
             input_shape=project.input_shape or [],
             label_seq=label_seq,
             labeled=items([item.position for item in known]),
@@ -89,9 +93,9 @@ def _plan(context: Context, job: Job) -> _Plan:
 
 def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.Module:
     """The network to fit: initial weights by the seed, or those of the checkpoint to start from."""
-    if plan.start is not None:
-        plan.extras = {key: plan.start.extras[key] for key in _KEPT if key in plan.start.extras}
-        return open_network(context, plan.start)
+    module = _warm(context, plan)
+    if module is not None:
+        return module
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(job.arguments["training"]["seed"]))
         module = build(job.arguments["architecture"], job.arguments["options"])
@@ -106,6 +110,28 @@ def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.
     tensors = {"mean": mean.float().contiguous(), "scale": scale.float().contiguous()}
     plan.extras = {"standardisation": context.artifacts.put_file(io.BytesIO(save(tensors)))}
     return standardised(module, tensors["mean"], tensors["scale"])
+
+
+def _warm(context: Context, plan: _Plan) -> nn.Module | None:
+    """The network of the checkpoint to start from, with an output for each class; None where there is none."""
+    if plan.start is None:
+        return None
+    known = int(plan.start.options["classes"])
+    try:
+        module = open_with_classes(context, plan.start, plan.classes)
+    except JobError as error:
+        if error.code != "too_few_outputs":
+            raise
+        plan.notes.append(f"started from initial weights: {error}")
+        plan.start = None
+        return None
+    if known < plan.classes:
+        plan.notes.append(
+            f"the checkpoint to start from has {known} outputs: those for the {plan.classes - known} classes added "
+            "since start from 0, all other weights from the checkpoint's"
+        )
+    plan.extras = {key: plan.start.extras[key] for key in _KEPT if key in plan.start.extras}
+    return module
 
 
 def _fitted(context: Context, job: Job, plan: _Plan, module: nn.Module, reporter: Reporter) -> FitResult:
@@ -172,6 +198,7 @@ def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter:
                 "steps": fitted.steps,
                 "loss": fitted.loss,
                 "architecture": job.arguments["architecture"],
+                "notes": plan.notes,
             },
         }
         jobs.note(session, job, added)

@@ -27,6 +27,7 @@ _ERRORS: dict[str, type[ServiceError]] = {
     "artifact_lost": ConflictError,
     "no_loss_predictor": ConflictError,
     "unsupported_network": ConflictError,
+    "too_few_outputs": ConflictError,
     "batch_too_large": InvalidError,
     "too_large": InvalidError,
 }

@@ -1,7 +1,5 @@
 """Projects: create, list, describe."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -11,12 +9,10 @@ from api_schemas.common import KernelOptions
 from api_schemas.suggest import SuggestDefaults
 from service.context import Context
 from service.idempotency import Once
+from service.operations import advice
 from service.problems import ConflictError, UnknownError
 from store import jobs, pools, states
 from store.tables import Checkpoint, KernelState, Project
-
-# Past this share of changed predictions the linearization has left the checkpoint behind.
-DRIFT_ADVISED = 0.3
 
 
 def find(session: Session, name: str) -> Project:
@@ -87,12 +83,18 @@ def describe(session: Session, project: Project) -> wire.Project:
     state = active_state(session, project)
     checkpoint = session.get_one(Checkpoint, state.checkpoint_id) if state is not None else newest(session, project)
     preparing = jobs.open_of_kind(session, project.id, "train") or jobs.open_of_kind(session, project.id, "prepare")
+    defaults = SuggestDefaults.model_validate(project.defaults)
+    since = advice.labels_since(session, project, counts, checkpoint)
+    stopping = advice.stopping(session, project, defaults, state)
+    advised = advice.advise(
+        advice.Standing(project, defaults, counts, checkpoint, state, preparing is not None, since, stopping)
+    )
     unlabeled = counts.items - counts.held_out - counts.labeled - counts.skipped
     return wire.Project(
         name=project.name,
         classes=project.classes,
         kernel=KernelOptions.model_validate(project.kernel),
-        defaults=SuggestDefaults.model_validate(project.defaults),
+        defaults=defaults,
         labeling=wire.Labeling.model_validate(project.labeling),
         created_at=project.created_at,
         input_shape=project.input_shape,
@@ -105,10 +107,13 @@ def describe(session: Session, project: Project) -> wire.Project:
         open_suggestions=counts.leased,
         label_seq=project.label_seq,
         checkpoint=None if checkpoint is None else checkpoint.name,
-        kernel_state=None if state is None else _state(session, state),
+        kernel_state=None if state is None or checkpoint is None else _state(session, state, checkpoint),
         preparing=None if preparing is None else preparing.id,
         leave_one_out_accuracy=None if state is None else state.leave_one_out_accuracy,
-        advice=_advice(project, counts, state, checkpoint, preparing is not None),
+        labels_since_checkpoint=since,
+        advice=[text for _, text in advised],
+        advice_codes=[code for code, _ in advised],
+        stopping=stopping,
     )
 
 
@@ -119,42 +124,17 @@ def newest(session: Session, project: Project) -> Checkpoint | None:
     ).first()
 
 
-def _state(session: Session, state: KernelState) -> wire.KernelStateInfo:
+def _state(session: Session, state: KernelState, checkpoint: Checkpoint) -> wire.KernelStateInfo:
     panels = states.panels(session, state.id)
     return wire.KernelStateInfo(
         id=states.public_id(state.id),
         status=state.status,
         window=panels[-1].row_stop if panels else 0,
+        outputs=int(checkpoint.options["classes"]),
         labeled=state.labeled_count,
         applied_seq=state.applied_seq,
         ridge=state.ridge,
         jitter=state.jitter,
+        condition=state.condition,
         changed_predictions=state.changed_predictions,
     )
-
-
-def _advice(
-    project: Project,
-    counts: pools.Counts,
-    state: KernelState | None,
-    checkpoint: Checkpoint | None,
-    preparing: bool,
-) -> list[str]:
-    advice: Sequence[tuple[bool, str]] = [
-        (counts.items == counts.held_out, "Upload a pool: POST /projects/{name}/pool."),
-        (checkpoint is None, "Upload a checkpoint to get more than random suggestions."),
-        (preparing, "A kernel state is being prepared; suggestions rest on the one before until it is done."),
-        (
-            0 < counts.labeled < len(project.classes),
-            f"There are {counts.labeled} labels for {len(project.classes)} classes.",
-        ),
-        (
-            state is not None and (state.changed_predictions or 0) > DRIFT_ADVISED,
-            "Retrain: the labels have changed many predictions since the checkpoint was trained.",
-        ),
-        (
-            counts.items > counts.held_out and counts.items == counts.held_out + counts.labeled + counts.skipped,
-            "Every item is labeled or skipped.",
-        ),
-    ]
-    return [text.replace("{name}", project.name) for holds, text in advice if holds]

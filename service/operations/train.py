@@ -61,7 +61,8 @@ def _network(project: Project, request: TrainRequest, active: Checkpoint | None)
     """(architecture's name, its complete options). Raises InvalidError."""
     name, options = request.architecture, request.options
     if name is None and active is not None:
-        name, options = active.architecture, active.options | request.options
+        # Classes may have been added since the active checkpoint was made: it is fitted to those there are.
+        name, options = active.architecture, _without_classes(active.options) | request.options
     if name is None:
         name = _suitable(project)
     return name, checkpoints.fitted(project, Manifest(architecture=name, options=options))
@@ -84,13 +85,18 @@ def _start_of(request: TrainRequest, active: Checkpoint | None, architecture: st
         return None
     if active is None:
         raise ConflictError("not_prepared", "warm_start begins with the active checkpoint, and there is none yet")
-    if (active.architecture, active.options) != (architecture, network.model_dump()):
+    same = _without_classes(active.options) == _without_classes(network.model_dump())
+    if active.architecture != architecture or not same:
         raise InvalidError(
             "wrong_layout",
             f"warm_start begins with the active checkpoint, which is {active.architecture} with {active.options}: "
             "leave architecture and options out",
         )
     return active.id
+
+
+def _without_classes(options: Json) -> Json:
+    return {key: value for key, value in options.items() if key != "classes"}
 
 
 def _training(request: TrainRequest) -> Json:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from api_schemas import projects as wire
 from service.context import Services
 from service.idempotency import OnceOnly
-from service.operations import labeling, projects
+from service.operations import classes, curve, labeling, projects
 from service.problems import declared
 from service.routes import items
 from service.routes.parameters import Limit, ProjectName
@@ -44,6 +44,26 @@ def get_project(name: ProjectName, context: Services) -> wire.Project:
 def set_labeling(name: ProjectName, request: wire.Labeling, context: Services) -> wire.Project:
     """Choose how several annotators' opinions of an item make its label; those given so far are counted anew."""
     return labeling.change(context, name, request)
+
+
+@router.post("/projects/{name}/classes", responses=declared(400, 404, 409, 413))
+def add_classes(name: ProjectName, request: wire.ClassesAdd, context: Services) -> wire.Project:
+    """Append classes; those there are keep their indices. Labels of the new ones count in the kernel model at once."""
+    return classes.add(context, name, request)
+
+
+@router.get("/projects/{name}/curve", responses=declared(404))
+def get_curve(
+    name: ProjectName,
+    context: Services,
+    limit: Limit = 100,
+    after_seq: Annotated[int, Query(ge=-1, le=2**63 - 1, description="the `next` of the page before")] = -1,
+) -> wire.Curve:
+    """The learning curve: a point for each time the kernel model took in labels.
+
+    Points of one `label_seq`, from several kernel states, come on one page, which may be longer than `limit` by that.
+    """
+    return curve.page(context, name, after_seq, limit)
 
 
 # Here, and so held to the limit of JSON bodies: a pool's own routes take uploads.

@@ -47,6 +47,10 @@ def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
     assert "20 items, 2 labeled, 1 skipped, 17 to go" in shown
     assert project in lookahead(url, "project", "list")
     assert "prepare" in lookahead(url, "jobs", "list", project)
+    assert "has 5 classes" in lookahead(url, "project", "classes", "add", project, "d", "e")
+    curve = json.loads(lookahead(url, "project", "curve", project, "--json"))
+    assert (curve[0]["label_seq"], curve[0]["flipped"], curve[-1]["labels"]) == (0, None, 2)
+    assert "leave-one-out" in lookahead(url, "project", "curve", project)
     job = json.loads(lookahead(url, "project", "show", project, "--json"))
     assert job["labels"] == 2
 

@@ -47,8 +47,13 @@ def test_from_empty_to_labeled(client: Client, tmp_path: Path) -> None:
     assert [(p.item, p.predicted) for p in found.predictions] == [("item-3", "c"), ("item-1", "a")]
     state = client.project(project)
     assert (state.labels, state.skips, state.items) == (3, 1, 30)
+    assert client.add_classes(project, ["d"]).classes == ["a", "b", "c", "d"]
+    client.label(project, "item-9", "d")
+    assert client.predictions(project, ["item-9"]).predictions[0].predicted == "d"
+    assert [point.labels for point in client.curve(project)][-1] == 4
+    assert [point.label_seq for point in client.curve(project, 6)] == [7]
     assert project in [found.name for found in client.projects()]
-    assert len(list(client.items(project, "labeled"))) == 3
+    assert len(list(client.items(project, "labeled"))) == 4
     assert {strategy.name for strategy in client.strategies()} >= {"mlmoc", "random", "margin"}
     assert {job.kind for job in client.jobs(project)} == {"prepare", "suggest", "predict"}
 

@@ -109,8 +109,7 @@ def test_many_at_once_equal_one_by_one(case: Problem, device: torch.device) -> N
     posterior = build(case, device)
     new = case.candidates[: len(case.candidates) // 2]
     rows = posterior.label_many(new, [case.labels[k] for k in new])
-    assert len(rows) == len(new)
-    assert all(torch.equal(row, posterior.factor.row(len(case.labeled) + k)) for k, row in enumerate(rows))
+    assert rows == range(len(case.labeled), len(case.labeled) + len(new))
     check(posterior, case, {k: case.labels[k] for k in [*case.labeled, *new]})
     posterior.label_many([], [])
 

@@ -93,7 +93,7 @@ def test_memory_is_bounded_and_what_was_dropped_comes_back(api: Api, ready: Cont
         time.sleep(0.01)
     api.suggest("q")
     assert len(ready.live._states) == 2
-    ready.live._max_bytes = 1
+    ready.live.max_bytes = 1
     api.suggest("q")
     assert len(ready.live._states) == 1
     assert items(api.suggest(count=3).json()) == first
@@ -169,7 +169,7 @@ def test_project_defaults(api: Api, ready: Context) -> None:
     api.project("q", defaults=defaults)
     api.pool(name="q")
     assert_problem(api.suggest("q"), 409, "not_prepared")
-    assert api.get("/projects/q").json()["defaults"] == defaults
+    assert api.get("/projects/q").json()["defaults"] == {"retrain_after": 200, "stop_below": 0.0005} | defaults
 
 
 def test_held_out_items_are_predicted_and_never_suggested(api: Api, ready: Context) -> None:

@@ -16,6 +16,7 @@ from store.costs import evaluate, names
 from store.strategies import STRATEGIES as DESCRIBED
 from store.strategies import TILE_BYTES
 from store.tables import Json
+from worker.budget import plain
 from worker.errors import JobError
 from worker.strategies import diversity, kernels, learned, lookahead, uncertainty
 from worker.strategies.bandit import albl
@@ -179,8 +180,8 @@ def fits(window: Window, strategy: str, options: Json, count: int, memory_bytes:
     hint = f"a window of {would} candidates would fit" if would else "no window of this project would fit"
     raise JobError(
         "too_large",
-        f"{strategy} would hold {_plain(needed)} for a window of {int(values['m'])} candidates, and the worker allows "
-        f"{_plain(memory_bytes)}: {hint}; or raise LOOKAHEAD_KERNEL_BYTES",
+        f"{strategy} would hold {plain(needed)} for a window of {int(values['m'])} candidates, and the worker allows "
+        f"{plain(memory_bytes)}: {hint}; or raise LOOKAHEAD_KERNEL_BYTES",
     )
 
 
@@ -211,11 +212,3 @@ def _width(window: Window, kind: str) -> int:
         if last:
             return int(last[0])
     return window.items([0])[0:1].numel()
-
-
-def _plain(size: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:.4g} TiB"

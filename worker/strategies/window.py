@@ -112,6 +112,10 @@ class Window:
         features, _, self.last_layer_has_bias = self._penultimate.read(items, on_tile)
         return features
 
+    def forget_network(self) -> None:
+        """The network has gained outputs. Its features stay: they lie before the last layer."""
+        self._module = None
+
     def items(self, indices: Tensor | Sequence[int]) -> Items:
         """Inputs of some of the window's items, read when they are needed."""
         return self.inputs_of(indices.tolist() if isinstance(indices, Tensor) else list(indices))
