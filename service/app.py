@@ -10,8 +10,10 @@ from fastapi.responses import RedirectResponse
 from service import auth, idempotency, problems
 from service.context import Context
 from service.endings import Endings
+from service.group_commit import GroupCommit
 from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
+from service.operations.label_groups import add_together
 from service.routes import (
     checkpoints,
     health,
@@ -64,6 +66,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         responses=problems.declared(),
     )
     app.state.context = context
+    app.state.label_commits = GroupCommit(add_together)
     app.state.metrics = Metrics(context)
     app.add_middleware(BodyLimitAsProblem)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)

@@ -1,6 +1,6 @@
 """The label log: one durable commit per request, all or nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 def add(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     """Append one event. Raises UnknownError, InvalidError, ConflictError."""
-    return _without_races(lambda: _add(context, request, once))
+    return without_races(lambda: _add(context, request, once))
 
 
-def _without_races(attempt: Callable[[], T]) -> T:
+def without_races(attempt: Callable[[], T]) -> T:
     """Try again when another request was the first to use an event_id: its event is there then."""
     for _ in range(_TRIES - 1):
         try:
@@ -42,9 +42,13 @@ def _add(context: Context, request: wire.LabelRequest, once: Once) -> wire.Label
         event = _events(session, project, [request])[0]
         known = _recorded(session, project, [event])
         seq = known[event] if known else labels.append(session, project.id, [event])
-        name = None if event.class_index is None else project.classes[event.class_index]
-        answer = wire.LabelAccepted(seq=seq, item=request.item, label=name, skip=event.kind == "skip")
-        return once.keep(session, answer, 201)
+        return once.keep(session, accepted(project, request, event, seq), 201)
+
+
+def accepted(project: Project, request: wire.LabelRequest, event: NewEvent, seq: int) -> wire.LabelAccepted:
+    """What a request is answered once its event is durable."""
+    name = None if event.class_index is None else project.classes[event.class_index]
+    return wire.LabelAccepted(seq=seq, item=request.item, label=name, skip=event.kind == "skip")
 
 
 def add_many(
@@ -54,7 +58,7 @@ def add_many(
 
     Raises UnknownError, InvalidError, ConflictError.
     """
-    return _without_races(lambda: _add_many(context, project_name, entries, once))
+    return without_races(lambda: _add_many(context, project_name, entries, once))
 
 
 def _add_many(
@@ -116,23 +120,34 @@ def event_of(event: LabelEvent, item: str, classes: list[str]) -> wire.LabelEven
 def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntry]) -> list[NewEvent]:
     known = pools.positions(session, project.id, list({entry.item for entry in entries}))
     index = {name: k for k, name in enumerate(project.classes)}
-    events = []
-    for place, entry in enumerate(entries, start=1):
-        where = f"entry {place}: " if len(entries) > 1 else ""
-        if entry.item not in known:
-            raise UnknownError("unknown_item", f"{where}project {project.name!r} has no item {entry.item!r}")
-        position, held_out = known[entry.item]
-        if held_out:
-            raise InvalidError(
-                "item_held_out", f"{where}item {entry.item!r} is held out: it is predicted, never labeled"
-            )
-        kind = "skip" if entry.skip else "withdraw" if entry.label is None else "label"
-        class_index = None if entry.label is None else _class(entry.label, index, project.classes, where)
-        events.append(NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own))
-    return events
+    return [
+        event_from(project, known, index, entry, f"entry {place}: " if len(entries) > 1 else "")
+        for place, entry in enumerate(entries, start=1)
+    ]
 
 
-def _class(label: str | int, index: dict[str, int], classes: list[str], where: str) -> int:
+def event_from(
+    project: Project,
+    known: Mapping[str, tuple[int, bool]],
+    index: Mapping[str, int],
+    entry: wire.LabelEntry,
+    where: str = "",
+) -> NewEvent:
+    """The event that an entry asks for; `known` items by id, `index` of classes by name, `where` begins problems.
+
+    Raises UnknownError, InvalidError.
+    """
+    if entry.item not in known:
+        raise UnknownError("unknown_item", f"{where}project {project.name!r} has no item {entry.item!r}")
+    position, held_out = known[entry.item]
+    if held_out:
+        raise InvalidError("item_held_out", f"{where}item {entry.item!r} is held out: it is predicted, never labeled")
+    kind = "skip" if entry.skip else "withdraw" if entry.label is None else "label"
+    class_index = None if entry.label is None else _class(entry.label, index, project.classes, where)
+    return NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own)
+
+
+def _class(label: str | int, index: Mapping[str, int], classes: list[str], where: str) -> int:
     found = label if isinstance(label, int) else index.get(label)
     if found is None or found >= len(classes):
         raise unknown_class(label, classes, where)
@@ -160,12 +175,15 @@ def _recorded(session: Session, project: Project, events: Sequence[NewEvent]) ->
         if event_id not in found:
             continue
         before = found[event_id]
-        if _said(before) != _said(event):
-            raise ConflictError(
-                "event_conflict", f"event_id {event_id!r} was used for something else, as seq {before.seq}"
-            )
+        check_repeats(before, event, before.seq)
         known[event] = before.seq
     return known
+
+
+def check_repeats(before: NewEvent | LabelEvent, event: NewEvent, seq: int) -> None:
+    """Raise ConflictError unless an event says what the one before it, under the same id, said."""
+    if _said(before) != _said(event):
+        raise ConflictError("event_conflict", f"event_id {event.event_id!r} was used for something else, as seq {seq}")
 
 
 def _said(event: NewEvent | LabelEvent) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
@@ -12,17 +12,35 @@ from starlette.datastructures import UploadFile
 from api_schemas import labels as wire
 from api_schemas.common import ItemId, Name, Tag
 from service.context import Context, Services
+from service.group_commit import GroupCommit
 from service.idempotency import Once, OnceOnly
 from service.operations import labels
+from service.operations.label_groups import Asked
 from service.problems import InvalidError, UnsupportedError, declared
 from service.uploads.labels import read_csv, read_json_lines
 
 router = APIRouter(tags=["labels"])
 
 
+async def _together(request: Request) -> GroupCommit[Asked, wire.LabelAccepted]:
+    commits: GroupCommit[Asked, wire.LabelAccepted] = request.app.state.label_commits
+    return commits
+
+
+Together = Annotated[GroupCommit[Asked, wire.LabelAccepted], Depends(_together)]
+
+
 @router.post("/label", status_code=201, responses=declared(400, 404, 409, 413))
-def add_label(request: wire.LabelRequest, context: Services, once: OnceOnly) -> wire.LabelAccepted:
+async def add_label(
+    request: wire.LabelRequest, context: Services, once: OnceOnly, together: Together
+) -> wire.LabelAccepted:
     """Record what an annotator says of one item. It is on disk when this answers."""
+    if once.key is None:
+        return await together.submit((context, request))
+    return await run_in_threadpool(_add_once, context, request, once)
+
+
+def _add_once(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     with once.asked(request).replaying():
         return labels.add(context, request, once)
 
