@@ -37,6 +37,11 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(home: Path) -> Iterator[Postgres]:
     with Postgres(home) as server:
+        with administrator(server) as connection:
+            # Nothing outlives the run: what a real disk costs is not what these tests are about.
+            for setting in ("fsync", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server
 
 
