@@ -22,7 +22,6 @@ from store.tables import Project
 
 CLIENTS = 8
 QUIET_SECONDS = 60.0
-READY_SECONDS = 10.0
 WARM_UP_SECONDS = 20.0
 Say = Callable[[str], None]
 
@@ -60,8 +59,10 @@ class Outcome:
 class Run:
     """Drives a deployment that another thread watches over."""
 
-    def __init__(self, deployment: Deployment, seed: int, stop: threading.Event, say: Say) -> None:
-        self._deployment, self._seed, self._say = deployment, seed, say
+    def __init__(
+        self, deployment: Deployment, seed: int, ready_seconds: float, stop: threading.Event, say: Say
+    ) -> None:
+        self._deployment, self._seed, self._ready_seconds, self._say = deployment, seed, ready_seconds, say
         self.stop = stop  # ends the run early
         self.record = Record()
         self.outcome = Outcome()
@@ -185,10 +186,10 @@ class Run:
         checks["the model equals a refit from the log"] = report.wrong
         figures["model"] = report.figures
         figures["log"] = len(log)
-        checks[f"ready within {READY_SECONDS:.0f} s of each kill"] = [
+        checks[f"ready within {self._ready_seconds:.0f} s of each kill"] = [
             f"strike {one.number} ({one.name}) at {one.at} s: {one.recovery}"
             for one in self.outcome.strikes
-            if one.slowest is None or one.slowest > READY_SECONDS
+            if one.slowest is None or one.slowest > self._ready_seconds
         ]
         checks["nothing odd was answered"] = [
             f"at {odd.at} s, {odd.client}: {odd.what}" for odd in self.record.oddities
