@@ -16,6 +16,7 @@ from benchmarks.soak.sending import body
 READY, LABEL, SUGGEST = "GET /readyz", "POST /label", "POST /suggest"
 GIVE_UP_SECONDS = 60.0
 _PAUSE_SECONDS = 0.05
+_ASKING = 3
 _TIMEOUT = httpx.Timeout(8.0, connect=2.0)
 _numbers = count(1)
 
@@ -25,18 +26,22 @@ class Probe:
     """One kind of request, repeated; knows since when it has been answered well without a break."""
 
     good_since: float | None = None
+    sent_first_good: float = 0.0
     sent_last_good: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, sent: float, problem: str | None) -> None:
-        """The outcome of one try."""
-        if problem is None:
-            self.sent_last_good = sent
+        """The outcome of one try. One that was asked before the first good one says nothing about the time since."""
+        with self._lock:
+            if problem is not None:
+                self.failures[problem] = self.failures.get(problem, 0) + 1
+                if self.good_since is not None and sent > self.sent_first_good:
+                    self.good_since = None
+                return
+            self.sent_last_good = max(sent, self.sent_last_good)
             if self.good_since is None:
-                self.good_since = time.monotonic()
-        else:
-            self.good_since = None
-            self.failures[problem] = self.failures.get(problem, 0) + 1
+                self.good_since, self.sent_first_good = time.monotonic(), sent
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Readiness:
         tries = {READY: self._ready, LABEL: self._label, SUGGEST: self._suggest}
         threads = [
             threading.Thread(target=self._repeat, args=(tries[name], probes[name], done), daemon=True)
-            for name in probes
+            # Several ask for suggestions: one that waits for a dead worker's job does not hide that others are served.
+            for name in (READY, LABEL, *[SUGGEST] * _ASKING)
         ]
         for thread in threads:
             thread.start()
@@ -104,7 +110,7 @@ class Readiness:
 
     def _ready(self, client: httpx.Client) -> str | None:
         answer = client.get("/readyz")
-        return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:120]}"
+        return None if answer.status_code == 200 else _told(answer)
 
     def _label(self, client: httpx.Client) -> str | None:
         event = Event(
@@ -118,11 +124,18 @@ class Readiness:
         self._record.sent(event)
         answer = client.post("/label", json=body(NAME, event))
         if answer.status_code != 201:
-            return f"{answer.status_code} {answer.text[:120]}"
+            return _told(answer)
         event.seq = int(answer.json()["seq"])
         return None
 
     def _suggest(self, client: httpx.Client) -> str | None:
         asked = {"project": NAME, "annotator": "probe", "lease_seconds": 1}
-        answer = client.post("/suggest", json=asked, headers={"Prefer": "wait=2"})
-        return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:120]}"
+        answer = client.post("/suggest", json=asked, headers={"Prefer": "wait=5"})
+        return None if answer.status_code == 200 else _told(answer)
+
+
+def _told(answer: httpx.Response) -> str:
+    """Alike for answers that differ in their ids only."""
+    body = answer.json()
+    said = {key: body[key] for key in ("code", "detail", "status", "stage", "parts") if key in body}
+    return f"{answer.status_code} {said}"

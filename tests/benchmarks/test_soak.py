@@ -13,6 +13,7 @@ from api_schemas.labels import LabelEvent
 from api_schemas.projects import Item
 from benchmarks.soak import lease_checks, log_checks, schedule
 from benchmarks.soak.lease_checks import Lease
+from benchmarks.soak.readiness import Probe
 from benchmarks.soak.record import Event, quantiles
 from benchmarks.soak.run import Outcome
 
@@ -140,6 +141,19 @@ def test_overlapping_leases_are_found() -> None:
     ended = dataclasses.replace(first, ended_by_event=True)
     assert lease_checks.check_leases([ended, lease(2, "bob", 9.9, 20)]) == []
     assert len(lease_checks.check_leases([ended, lease(2, "bob", 5, 20)])) == 1
+
+
+def test_a_probe_counts_from_the_first_answer_of_a_run_that_does_not_break_off() -> None:
+    probe = Probe()
+    probe.note(1.0, None)
+    first = probe.good_since
+    probe.note(0.5, "202")  # asked before: it only ends later
+    assert probe.good_since == first is not None
+    probe.note(2.0, "503")
+    assert probe.good_since is None
+    probe.note(3.0, None)
+    assert probe.sent_last_good == 3.0
+    assert probe.failures == {"202": 1, "503": 1}
 
 
 def test_a_run_without_checks_has_not_passed() -> None:
