@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine bench-labels bench-drift lint clean
+.PHONY: demo test up install bench bench-engine bench-labels bench-drift soak lint clean
 
 install: $(STAMP)
 
@@ -59,6 +59,11 @@ bench-labels: $(STAMP) $(PEERS)/.installed
 # Errors of the live kernel model over 5,000 labels, for docs/learning-curve.md; about a quarter of an hour on two cores.
 bench-drift: $(STAMP)
 	@$(BIN)/python -m benchmarks.error_growth
+
+# Two hundred kills while eight clients label, then every check; about half an hour. Other lengths: see docs/reliability.md.
+SOAK ?= --kills 200 --seed 7
+soak: $(STAMP)
+	@$(BIN)/python -m benchmarks.soak $(SOAK)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

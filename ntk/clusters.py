@@ -7,7 +7,6 @@ Model by Estimating True Coverage", section 3.4.
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ntk.distances import squared_distances
 
@@ -20,6 +19,9 @@ _ROUNDS = 30
 
 def k_means(features: Tensor, clusters: int, seed: int) -> Tensor:
     """Cluster of each row of (N, D), (N,) in [0, clusters). Fewer come back where rows repeat."""
+    # Loading it takes as long as half of torch: a worker that starts again should not wait for it.
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
     rows = features.double().cpu().numpy()
     clusters = min(clusters, len(torch.unique(features, dim=0)))
     if clusters <= 1:

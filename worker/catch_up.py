@@ -19,7 +19,8 @@ from worker.live import Live
 from worker.progress import Reporter
 
 log = logging.getLogger(__name__)
-_TRIES = 4
+# Each failure means that another request was served: many annotators may want the same item at the same moment.
+_TRIES = 16
 T = TypeVar("T")
 
 
@@ -27,9 +28,9 @@ T = TypeVar("T")
 def synchronised(context: Context, project_id: int, reporter: Reporter | None = None) -> Iterator[Live]:
     """The project's live state, current to its last label, for this thread alone while the block runs.
 
-    What it took in is in Postgres when the block begins; what happens inside costs nobody the warm state. Raises
-    JobError `not_prepared`, `artifact_lost` or `too_large`, StaleStateError; what the reporter raises between blocks
-    of many labels.
+    What it took in is in Postgres when the block begins, by this worker's hand or another's; what happens inside
+    costs nobody the warm state. Raises JobError `not_prepared`, `artifact_lost` or `too_large`; what the reporter
+    raises between blocks of many labels.
     """
     with context.live.alone(project_id):
         with context.sessions.begin() as session:
@@ -60,6 +61,9 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
                         states.advance(session, state_id, change)
         except ArtifactError as error:
             raise repair.begun(context, state_id, error) from error
+        except StaleStateError as error:
+            # Another worker wrote first. What was computed here knows the same labels: it answers, and is not kept.
+            log.info("project %d: %s", project_id, error)
         yield live
 
 
@@ -79,13 +83,13 @@ def freshen(context: Context, project_id: int) -> None:
     try:
         with synchronised(context, project_id):
             pass
-    except (JobError, StaleStateError, NTKError) as error:
+    except (JobError, NTKError) as error:
         # Whoever asks next meets the same and gets to know it.
         log.info("project %d was not freshened: %s", project_id, error)
 
 
 def retried(attempt: Callable[[], T]) -> T:
-    """Try again when another worker was faster: with its rows, or without the items it leased."""
+    """Try again when another worker was faster: without the items it leased, or with what it learned."""
     for tries_left in range(_TRIES - 1, -1, -1):
         try:
             return attempt()

@@ -20,6 +20,10 @@ from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
 
+# The queue's loop listens for a little less than this before it looks around, on a connection that any thread may
+# have opened: none of them may give up on a silent server before.
+TTL_SECONDS = 60
+
 
 def make_context(settings: WorkerSettings) -> context.Context:
     """Connections and device of this process; nothing is opened before the first job."""
@@ -29,7 +33,7 @@ def make_context(settings: WorkerSettings) -> context.Context:
         torch.set_num_threads(settings.lookahead_threads)
     return context.Context(
         sessions=connect(settings.database_url),
-        redis=queue.connect(settings.redis_url),
+        redis=queue.connect(settings.redis_url, silence_seconds=TTL_SECONDS),
         artifacts=Artifacts(settings.artifacts_url),
         device=device,
         live=LiveStates(settings.lookahead_live_bytes),
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             connection=made.redis,
             name=made.name,
             serializer=JSONSerializer,
-            worker_ttl=60,
+            worker_ttl=TTL_SECONDS,
             log_job_description=False,
         )
 

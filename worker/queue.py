@@ -18,9 +18,9 @@ _TIMEOUT_SECONDS = {BULK: 24 * 3600, INTERACTIVE: 3600}
 ENDED = "lookahead:ended"
 
 
-def connect(url: str) -> Redis:
-    """A client; nothing is opened before the first use."""
-    return Redis.from_url(url, health_check_interval=30)
+def connect(url: str, *, silence_seconds: float = 5.0) -> Redis:
+    """A client; nothing is opened before the first use. A command that gets no answer for so long has failed."""
+    return Redis.from_url(url, health_check_interval=30, socket_timeout=silence_seconds, socket_connect_timeout=5.0)
 
 
 def queue(redis: Redis, name: str) -> Queue:

@@ -79,9 +79,10 @@ def _from_pool(context: Context, job: Job) -> None:
     watch = Stopwatch()
     arguments = job.arguments
     with context.sessions.begin() as session:
+        # Read first: labels that arrive in between are then not promised to have been taken into account.
+        label_seq = session.get_one(Project, job.project_id).label_seq
         barred = _barred(session, job)
         free = [p for p in pools.unlabeled_positions(session, job.project_id) if p not in barred]
-        label_seq = session.get_one(Project, job.project_id).label_seq
     generator = np.random.default_rng(arguments["seed"])
     drawn = generator.permutation(np.array(free, dtype=np.int64))[: arguments["count"]]
     picks = [Pick(int(position), 1 - rank / len(free), "random") for rank, position in enumerate(drawn)]

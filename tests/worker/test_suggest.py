@@ -6,7 +6,9 @@ import time
 import pytest
 import sqlalchemy as sa
 import torch
+from sqlalchemy.orm import Session
 
+from store import pools
 from store.tables import Suggestion
 from tests.api import Api, Json, assert_problem
 from worker.context import Context
@@ -59,6 +61,25 @@ def test_random_works_before_any_checkpoint(api: Api, working: Context) -> None:
     assert body["checkpoint"] is None
     assert body["suggestions"][0]["predicted"] is None
     assert body["reason"] == "fewer_items_left"
+
+
+def test_a_label_that_comes_while_the_pool_is_read_is_not_promised(
+    api: Api, working: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.project()
+    api.pool(items=2)
+    read = pools.unlabeled_positions
+
+    def read_then_labeled(session: Session, project_id: int) -> list[int]:
+        found = read(session, project_id)
+        monkeypatch.undo()
+        assert api.label("item-0").status_code == 201
+        return found
+
+    monkeypatch.setattr(pools, "unlabeled_positions", read_then_labeled)
+    body = api.suggest(count=2, strategy="random").json()
+    assert sorted(items(body)) == ["item-0", "item-1"]
+    assert body["label_seq"] == 0
 
 
 def test_two_annotators_never_hold_the_same_item(api: Api, ready: Context) -> None:
