@@ -10,8 +10,9 @@ COPY embedded embedded
 COPY migrations migrations
 COPY service service
 COPY store store
+COPY telemetry telemetry
 COPY worker worker
-RUN pip install --constraint constraints.txt '.[s3]'
+RUN pip install --constraint constraints.txt '.[s3,tracing]'
 USER lookahead
 ENV HOST=0.0.0.0 PORT=8000 LOOKAHEAD_AUTH=on ARTIFACTS_URL=file:///artifacts
 EXPOSE 8000

@@ -14,8 +14,9 @@ COPY migrations migrations
 COPY ntk ntk
 COPY service service
 COPY store store
+COPY telemetry telemetry
 COPY worker worker
-RUN pip install --constraint constraints.txt '.[worker,s3]'
+RUN pip install --constraint constraints.txt '.[worker,s3,tracing]'
 USER lookahead
 ENV ARTIFACTS_URL=file:///artifacts
 # A worker is alive while its heartbeat in the queue is fresh.

@@ -1,6 +1,7 @@
 """`python -m service`: serve on HOST:PORT."""
 
 import os
+import socket
 import sys
 
 import uvicorn
@@ -8,6 +9,7 @@ import uvicorn
 from service.app import create_app
 from service.settings import ServiceSettings
 from store.settings import from_environment
+from telemetry import logs
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -19,7 +21,13 @@ def main() -> int:
     if settings.lookahead_auth == "off" and host not in LOOPBACK:
         sys.stderr.write(f"Refusing to listen on {host} without keys: set LOOKAHEAD_AUTH=on.\n")
         return 1
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="info", timeout_graceful_shutdown=10)
+    logs.configure(
+        settings.lookahead_log_format, settings.lookahead_log_level, f"service-{socket.gethostname()}-{os.getpid()}"
+    )
+    # Requests leave a line of our own; its handlers would write around ours.
+    uvicorn.run(
+        create_app(settings), host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=10
+    )
     return 0
 
 

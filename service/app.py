@@ -31,6 +31,8 @@ from service.schema import complete
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import connect
+from telemetry import traces
+from telemetry.traces import Tracing
 from worker import queue
 
 DESCRIPTION = """Tells annotation tools what to label next.
@@ -40,8 +42,11 @@ stream each label to `POST /label`: the next suggestion already knows it. Errors
 `code`."""
 
 
-def create_app(settings: ServiceSettings | None = None) -> FastAPI:
-    """The service. Connections are opened on first use and closed at shutdown."""
+def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None = None) -> FastAPI:
+    """The service. Connections are opened on first use and closed at shutdown.
+
+    Without `tracing`, the settings say which. Raises RuntimeError when its packages are missing.
+    """
     settings = settings or ServiceSettings()
     context = Context(
         settings=settings,
@@ -49,12 +54,17 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         redis=queue.connect(settings.redis_url),
         artifacts=Artifacts(settings.artifacts_url),
         endings=Endings(settings.redis_url),
+        tracing=tracing or traces.make(settings.lookahead_tracing, "service"),
     )
+    measured = Metrics(context)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with context.endings.listening():
+            measured.publisher.start()
             yield
+        measured.publisher.stop()
+        context.tracing.close()
         context.redis.close()
         context.sessions.kw["bind"].dispose()
 
@@ -67,10 +77,11 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     )
     app.state.context = context
     app.state.label_commits = GroupCommit(add_together)
-    app.state.metrics = Metrics(context)
+    app.state.metrics = measured
     app.add_middleware(BodyLimitAsProblem)
-    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=measured)
     app.add_middleware(RequestIdMiddleware)
+    context.tracing.instrument(app)
     problems.install(app)
     idempotency.install(app)
     app.include_router(health.router)

@@ -1,6 +1,6 @@
 """What every operation works with, made once per service process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,22 +10,31 @@ from service.endings import Endings
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import Sessions
+from store.jobs import Origin
+from telemetry.traces import Tracing
 
 
 @dataclass(frozen=True)
 class Context:
-    """Connections and settings."""
+    """Connections and settings; the request where there is one."""
 
     settings: ServiceSettings
     sessions: Sessions
     redis: Redis
     artifacts: Artifacts
     endings: Endings
+    tracing: Tracing = field(default_factory=Tracing)
+    request_id: str | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Who asks for the jobs that are created now."""
+        return Origin(self.request_id, self.tracing.carrier())
 
 
 async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
-    return context
+    return replace(context, request_id=request.scope.get("request_id"))
 
 
 Services = Annotated[Context, Depends(_context)]

@@ -6,6 +6,7 @@ the cost of a transaction is shared by all that wait.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
@@ -31,7 +32,8 @@ class GroupCommit(Generic[In, Out]):
         self._waiting.append((entry, future))
         if self._writing is None:
             # Kept in a field: the loop itself holds tasks weakly.
-            self._writing = asyncio.create_task(self._drain())
+            # In a context of its own: what it logs belongs to no single request.
+            self._writing = asyncio.create_task(self._drain(), context=Context())
         return await future
 
     async def _drain(self) -> None:

@@ -1,26 +1,26 @@
-"""Prometheus metrics: requests as they pass, queues and jobs as they stand when asked."""
+"""Prometheus metrics of a service process, and the line that each request leaves in the log."""
 
+import logging
 import time
-from collections.abc import Iterator
 
-import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
-from rq import Worker
-from sqlalchemy.exc import SQLAlchemyError
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.context import Context
-from store.tables import Job, Project
-from worker import queue
+from service.standing import Standing
+from store.database import connections
+from telemetry.gauges import watch_process
+from telemetry.snapshots import Publisher
+
+log = logging.getLogger("service.access")
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Asked every few seconds by machines: their lines would bury the others.
+_PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Metrics:
-    """The registry of one service process."""
+    """The registry of one service process, and what it needs to answer for all processes."""
 
     def __init__(self, context: Context) -> None:
         self.registry = CollectorRegistry()
@@ -34,48 +34,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_Standing(context))
+        watch_process(
+            self.registry,
+            connections=lambda: connections(context.sessions),
+            disk_free=context.artifacts.free_bytes,
+        )
+        self.standing = CollectorRegistry()
+        self.standing.register(Standing(context))
+        self.publisher = Publisher(context.redis, "service", self.registry)
 
-
-class _Standing(Collector):
-    """What the queue and the database say at the moment of the scrape; a part that is away is left out."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing: so that registering asks neither the queue nor the database."""
-        return iter(())
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Queue depths, workers, open jobs and labels."""
-        depth = GaugeMetricFamily("lookahead_queue_depth", "Jobs waiting in a queue", labels=["queue"])
-        workers = GaugeMetricFamily("lookahead_workers", "Workers that serve a queue", labels=["queue"])
-        try:
-            for name in queue.QUEUES:
-                waiting = queue.queue(self._context.redis, name)
-                depth.add_metric([name], len(waiting))
-                workers.add_metric([name], Worker.count(queue=waiting))
-            yield depth
-            yield workers
-        except RedisError:
-            pass
-        jobs = GaugeMetricFamily("lookahead_jobs_open", "Jobs queued or running", labels=["kind", "status"])
-        labels = GaugeMetricFamily("lookahead_label_events", "Entries of all label logs")
-        try:
-            with self._context.sessions.begin() as session:
-                count = sa.select(Job.kind, Job.status, sa.func.count()).where(Job.status.in_(["queued", "running"]))
-                for kind, status, number in session.execute(count.group_by(Job.kind, Job.status)):
-                    jobs.add_metric([kind, status], number)
-                labels.add_metric([], float(session.scalar(sa.select(sa.func.sum(Project.label_seq))) or 0))
-            yield jobs
-            yield labels
-        except SQLAlchemyError:
-            pass
+    def everything(self) -> list[Metric]:
+        """What stands, without a process, and every process's own."""
+        return [*self.standing.collect(), *self.publisher.everything()]
 
 
 class MetricsMiddleware:
-    """Counts and times every request under its route's template, so that names make no new series."""
+    """Counts, times and logs every request under its route's template, so that names make no new series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -98,5 +72,23 @@ class MetricsMiddleware:
             await self.app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")
+            seconds = time.perf_counter() - started
             self.metrics.requests.labels(scope["method"], route, str(status)).inc()
-            self.metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+            self.metrics.seconds.labels(scope["method"], route).observe(seconds)
+            _log_request(scope, route, status, seconds)
+
+
+def _log_request(scope: Scope, route: str, status: int, seconds: float) -> None:
+    """One line with nothing that the caller wrote: no path, no query, no headers."""
+    prefix = getattr(scope.get("caller"), "prefix", None)
+    log.log(
+        logging.DEBUG if route in _PROBES else logging.INFO,
+        "request",
+        extra={
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 2),
+        }
+        | ({} if prefix is None else {"key": prefix}),
+    )

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import too_large
+from telemetry import logs
 
 HEADER = "X-Request-ID"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -27,6 +28,8 @@ class RequestIdMiddleware:
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _SANE.match(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
+        # Not ended here: what is logged when the error handlers outside of us have answered belongs to it too.
+        logs.begin(request_id=request_id)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

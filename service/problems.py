@@ -193,13 +193,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(InterfaceError)
     @app.exception_handler(OperationalError)
     def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
-        log.warning("request %s: the database is away: %s", request.scope.get("request_id", ""), error.orig)
+        log.warning("the database is away: %s", error.orig)
         detail = "the database cannot be reached: nothing was changed, try again"
         return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.exception("request %s failed", request.scope.get("request_id", ""), exc_info=error)
+        log.exception("request failed", exc_info=error)
         detail = "an error on our side; the request id leads to it in the service's log"
         return _answer(request, 500, "internal_error", detail)
 

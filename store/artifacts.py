@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import uuid
 from pathlib import Path
@@ -115,6 +116,15 @@ class Artifacts:
     def check(self) -> None:
         """Raise OSError unless the storage can be listed: for readiness probes."""
         self._fs.ls(self._root, detail=False) if self._local else self._fs.exists(self._root)
+
+    def free_bytes(self) -> int | None:
+        """Free bytes on the disk that the folder lies on; None for buckets, and while the folder is away."""
+        if not self._local:
+            return None
+        try:
+            return shutil.disk_usage(self._root).free
+        except OSError:
+            return None
 
     def _staging(self) -> Path:
         # Beside the blobs, so that publishing is a rename within one file system.

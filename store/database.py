@@ -38,6 +38,8 @@ def connect(url: str, *, pool_size: int = 10) -> Sessions:
         max_overflow=pool_size,
         pool_pre_ping=False,
         pool_timeout=30,
+        # Errors are logged, and what people uploaded or labeled must not be.
+        hide_parameters=True,
         # The same few statements run on every request: let the server keep their plans.
         connect_args={"prepare_threshold": 3, "application_name": "lookahead"} | _PATIENCE,
     )
@@ -92,6 +94,12 @@ def is_away(error: BaseException) -> bool:
         return True
     state = getattr(error.orig, "sqlstate", None)
     return isinstance(error, OperationalError) and (state is None or state.startswith(_AWAY))
+
+
+def connections(sessions: Sessions) -> dict[str, float]:
+    """How many connections of the pool are in use, and how many lie idle."""
+    pool = sessions.kw["bind"].pool
+    return {"in_use": pool.checkedout(), "idle": pool.checkedin()}
 
 
 def relax_durability(session: Session) -> None:

@@ -1,6 +1,7 @@
 """Jobs: created with the work they stand for, claimed once, fenced by worker and attempt."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +16,30 @@ OPEN = ("queued", "running")
 ATTEMPTS_MAX = 2
 
 
-def create(session: Session, *, kind: str, project_id: int, queue: str, arguments: Json) -> Job:
+@dataclass(frozen=True)
+class Origin:
+    """The request that asks for a job, and the trace that the job goes on with."""
+
+    request_id: str | None = None
+    trace: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Open jobs that have queue, kind and status in common."""
+
+    queue: str
+    kind: str
+    status: str
+    count: int
+    oldest_seconds: float
+
+
+def create(
+    session: Session, *, kind: str, project_id: int, queue: str, arguments: Json, origin: Origin | None = None
+) -> Job:
     """A queued job; enqueue its id once this transaction has committed."""
+    origin = origin or Origin()
     job = Job(
         id=f"job-{uuid.uuid4().hex}",
         kind=kind,
@@ -30,6 +53,8 @@ def create(session: Session, *, kind: str, project_id: int, queue: str, argument
         total=0,
         unit="",
         cancel_requested=False,
+        request_id=origin.request_id,
+        trace=None if origin.trace is None else dict(origin.trace),
     )
     session.add(job)
     session.flush()
@@ -217,6 +242,17 @@ def queue_position(session: Session, job: Job) -> int | None:
         Job.status == "queued", Job.queue == job.queue, Job.created_at < job.created_at
     )
     return session.execute(ahead).scalar_one()
+
+
+def standing(session: Session) -> list[Group]:
+    """Open jobs, counted, with the age of the oldest of each group by the database's clock."""
+    age = sa.func.extract("epoch", sa.func.now() - sa.func.min(Job.created_at))
+    rows = session.execute(
+        sa.select(Job.queue, Job.kind, Job.status, sa.func.count(), age)
+        .where(Job.status.in_(OPEN))
+        .group_by(Job.queue, Job.kind, Job.status)
+    )
+    return [Group(row[0], row[1], row[2], row[3], float(row[4])) for row in rows]
 
 
 def open_of_kind(session: Session, project_id: int, kind: str) -> Job | None:

@@ -95,11 +95,12 @@ def counts(session: Session, project_id: int) -> Counts:
 
 def open_lease(project_id: int) -> sa.ColumnElement[bool]:
     """Condition: a suggestion that somebody still holds."""
-    return sa.and_(
-        Suggestion.project_id == project_id,
-        Suggestion.lease_until > sa.func.now(),
-        Suggestion.resolved_seq.is_(None),
-    )
+    return sa.and_(Suggestion.project_id == project_id, still_held())
+
+
+def still_held() -> sa.ColumnElement[bool]:
+    """Condition: a suggestion that somebody still holds, in whatever project."""
+    return sa.and_(Suggestion.lease_until > sa.func.now(), Suggestion.resolved_seq.is_(None))
 
 
 def unlabeled_positions(session: Session, project_id: int) -> list[int]:

@@ -1,20 +1,29 @@
 """Where the lasting parts live. Read in the service's app factory and the worker's main, and nowhere else."""
 
 import sys
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class StoreSettings(BaseSettings):
-    """The three addresses every process needs; `lookahead up` sets them to its embedded servers."""
+    """What every process needs: three addresses, which `lookahead up` sets to its embedded servers, and logging."""
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
 
     database_url: str = Field(description="PostgreSQL, for example postgresql://user@host/lookahead")
     redis_url: str = Field(description="Redis or Valkey, for example redis://host:6379/0")
     artifacts_url: str = Field(description="A folder (file:///srv/artifacts) or a bucket (s3://bucket/prefix)")
+    lookahead_log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="json: a JSON object per line; console: for people; auto: console on a terminal"
+    )
+    lookahead_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least important of our own lines to be written"
+    )
+    lookahead_tracing: Literal["off", "otlp"] = Field(
+        default="off", description="otlp: send OpenTelemetry traces to where the OTEL_* variables say"
+    )
 
 
 Settings = TypeVar("Settings", bound=StoreSettings)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from store import curve
 from store.errors import StaleStateError
-from store.tables import FactorRow, Job, KernelPanel, KernelState, Project
+from store.tables import FactorRow, Job, KernelPanel, KernelState, LabelEvent, Project
 
 Row = npt.NDArray[np.float64]
 # Rows that are turned into bytes at once: a bulk import may bring thousands.
@@ -67,9 +67,10 @@ class Advance:
     condition: float | None = None  # where it was estimated anew
 
 
-def advance(session: Session, state_id: int, change: Advance) -> None:
+def advance(session: Session, state_id: int, change: Advance) -> float | None:
     """Append factor rows, move `applied_seq` and add a point to the learning curve, in the caller's transaction.
 
+    Returns the age in seconds of the newest label that the state now knows, if it is new to it.
     Raises StaleStateError when another worker was first: nothing is written then.
     """
     moved = session.execute(
@@ -87,8 +88,8 @@ def advance(session: Session, state_id: int, change: Advance) -> None:
             changed_predictions=change.changed_predictions,
             condition=KernelState.condition if change.condition is None else change.condition,
         )
-        .returning(KernelState.project_id)
-    ).scalar_one_or_none()
+        .returning(KernelState.project_id, _age_of(KernelState.project_id, change.applied_seq))
+    ).one_or_none()
     if moved is None:
         raise StaleStateError(f"kernel state {state_id} has moved past label {change.expected_seq}")
     insert_rows(
@@ -101,13 +102,23 @@ def advance(session: Session, state_id: int, change: Advance) -> None:
     )
     curve.add(
         session,
-        project_id=moved,
+        project_id=moved[0],
         state_id=state_id,
         label_seq=change.applied_seq,
         labeled_count=change.labeled_count,
         leave_one_out_accuracy=change.leave_one_out_accuracy,
         changed_predictions=change.changed_predictions,
         flipped=change.flipped,
+    )
+    return float(moved[1]) if change.applied_seq > change.expected_seq and moved[1] is not None else None
+
+
+def _age_of(project_id: sa.orm.InstrumentedAttribute[int], seq: int) -> sa.ScalarSelect[float]:
+    """Seconds since a label event, by the clock that dated it."""
+    return (
+        sa.select(sa.func.extract("epoch", sa.func.clock_timestamp() - LabelEvent.created_at))
+        .where(LabelEvent.project_id == project_id, LabelEvent.seq == seq)
+        .scalar_subquery()
     )
 
 

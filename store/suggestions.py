@@ -6,7 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from store.pools import open_lease
+from store.pools import open_lease, still_held
 from store.tables import Item, Json, Suggestion
 
 
@@ -16,6 +16,11 @@ def held_by_others(session: Session, project_id: int, annotator: str | None) -> 
     if annotator is not None:
         query = query.where(Suggestion.annotator.is_distinct_from(annotator))
     return set(session.scalars(query))
+
+
+def held(session: Session) -> int:
+    """How many suggestions are leased now, in all projects."""
+    return session.scalar(sa.select(sa.func.count()).where(still_held())) or 0
 
 
 def lock_leases(session: Session, project_id: int) -> None:

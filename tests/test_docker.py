@@ -16,9 +16,9 @@ DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 
 def test_the_service_image_has_no_torch_and_the_worker_image_has() -> None:
     service, worker = ((ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("service", "worker"))
-    assert "'.[s3]'" in service
+    assert "'.[s3,tracing]'" in service
     assert "COPY ntk" not in service
-    assert "'.[worker,s3]'" in worker
+    assert "'.[worker,s3,tracing]'" in worker
     assert "COPY ntk" in worker
 
 

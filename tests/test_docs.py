@@ -1,11 +1,14 @@
 """The docs speak of everything that exists, and what they show runs."""
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import get_args
+
+import httpx
 
 from api_schemas.strategies import OPTIONS, StrategyName
 from embedded.supervisor import Supervisor
@@ -82,5 +85,13 @@ def test_the_examples_run() -> None:
 
             assert said("own_data.py").count("looked like") == 10
             right = [float(share) for share in re.findall(r"([\d.]+)% of 169", said("only_vectors.py"))]
+            scraped = httpx.get(f"{service.url}/metrics", trust_env=False).text
+        for name in ("service", "worker-bulk", "worker-interactive"):
+            lines = (Path(folder) / "logs" / f"{name}.log").read_text().splitlines()
+            assert lines
+            assert all({"timestamp", "level", "event", "process"} <= json.loads(line).keys() for line in lines), lines
+            assert f'process="{name}-1"' in scraped
+    asked = 'lookahead_job_seconds_count{kind="suggest",outcome="succeeded",process="worker-interactive-1"}'
+    assert asked in scraped
     assert len(right) == 4
     assert right[-1] > 85

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from ntk.errors import NTKError
 from store import classes, labels, states
 from store.database import losses, relax_durability
-from store.errors import ArtifactError, LeasedMeanwhileError, StaleStateError
+from store.errors import ArtifactError, LeasedMeanwhileError, StaleStateError, StoreError
 from store.tables import KernelState, Project
 from worker import repair, warm
 from worker.context import Context
@@ -21,6 +21,7 @@ from worker.progress import Reporter
 log = logging.getLogger(__name__)
 # Each failure means that another request was served: many annotators may want the same item at the same moment.
 _TRIES = 16
+_REASONS: dict[type[StoreError], str] = {StaleStateError: "stale_state", LeasedMeanwhileError: "leased_meanwhile"}
 T = TypeVar("T")
 
 
@@ -58,7 +59,8 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
                     with context.sessions.begin() as session:
                         # Rows that are lost with the server are computed again from the labels, which are not.
                         relax_durability(session)
-                        states.advance(session, state_id, change)
+                        age = states.advance(session, state_id, change)
+                    live.took_in(age)
         except ArtifactError as error:
             raise repair.begun(context, state_id, error) from error
         except StaleStateError as error:
@@ -88,12 +90,13 @@ def freshen(context: Context, project_id: int) -> None:
         log.info("project %d was not freshened: %s", project_id, error)
 
 
-def retried(attempt: Callable[[], T]) -> T:
+def retried(context: Context, attempt: Callable[[], T]) -> T:
     """Try again when another worker was faster: without the items it leased, or with what it learned."""
     for tries_left in range(_TRIES - 1, -1, -1):
         try:
             return attempt()
-        except (StaleStateError, LeasedMeanwhileError):
+        except (StaleStateError, LeasedMeanwhileError) as error:
+            context.metrics.retries.labels(_REASONS[type(error)]).inc()
             if tries_left == 0:
                 raise
     raise AssertionError("unreachable")

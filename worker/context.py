@@ -1,6 +1,7 @@
 """What every job works with, made once per worker process."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from redis import Redis
 
 from store.artifacts import Artifacts
 from store.database import Sessions
+from telemetry.traces import Tracing
+from worker.metrics import Instruments
 
 if TYPE_CHECKING:
     from worker.live_states import LiveStates
@@ -27,6 +30,20 @@ class Context:
     kernel_bytes: int = 1 << 30
     serves_inbox: bool = False  # the warm lane runs: others may be told that this worker keeps a project warm
     stopping: threading.Event = field(default_factory=threading.Event)
+    metrics: Instruments = field(default_factory=Instruments)
+    tracing: Tracing = field(default_factory=Tracing)
+
+    def __post_init__(self) -> None:
+        self.live.metrics = self.metrics
+
+    def on_lap(self, family: str) -> Callable[[str, float], None]:
+        """For a stopwatch: its stages in seconds become metrics of this family of strategies, and spans."""
+
+        def lapped(stage: str, seconds: float) -> None:
+            self.metrics.stage_seconds.labels(family, stage).observe(seconds)
+            self.tracing.record(stage, seconds)
+
+        return lapped
 
 
 _current: Context | None = None

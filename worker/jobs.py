@@ -12,9 +12,11 @@ from store import jobs, states
 from store.database import is_away
 from store.errors import ArtifactError, StoreError
 from store.tables import Job, Json
+from telemetry import logs
 from worker import queue, repair
 from worker.context import Context, current
 from worker.errors import CancelledError, JobError, ShuttingDownError
+from worker.observe import fields, observed
 from worker.predict import predict
 from worker.prepare import prepare
 from worker.progress import Reporter, heartbeat
@@ -43,13 +45,14 @@ def run(job_id: str) -> None:
 
 def run_in(context: Context, job_id: str) -> None:
     """Run one job if it is still waiting. Failures end in the job's record, not in an exception."""
-    try:
-        _run(context, job_id)
-    except DBAPIError as error:
-        if not is_away(error):
-            raise
-        log.warning("job %s: the database is away, the job goes back when it answers: %s", job_id, error)
-        _give_back(context, job_id)
+    with logs.scope(job_id=job_id):
+        try:
+            _run(context, job_id)
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            log.warning("job %s: the database is away, the job goes back when it answers: %s", job_id, error)
+            _give_back(context, job_id)
 
 
 def _run(context: Context, job_id: str) -> None:
@@ -57,9 +60,11 @@ def _run(context: Context, job_id: str) -> None:
         job = jobs.claim(session, job_id, context.name)
     if job is None:
         return
+    # Not ended here: what is logged when the job goes back after an error belongs to it too.
+    logs.note(**fields(job))
     try:
-        with heartbeat(context, job):
-            result = KINDS[job.kind](context, job, Reporter(context, job))
+        with heartbeat(context, job), observed(context, job) as reporter:
+            result = KINDS[job.kind](context, job, reporter)
         if result is not None:
             _end(context, job, "succeeded", result=result)
     except CancelledError:

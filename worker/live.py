@@ -4,6 +4,7 @@ It is a cache of what Postgres and the artifacts say. Whatever goes wrong with i
 nothing here is the only copy of anything.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import overload
@@ -23,6 +24,7 @@ from worker import budget, gram
 from worker.checkpoints import open_loss_predictor
 from worker.context import Context
 from worker.kernels import PoolItems
+from worker.metrics import WarmState
 from worker.progress import Reporter
 from worker.strategies.window import Window
 from worker.widening import open_with_classes
@@ -71,7 +73,9 @@ class Live:
     applied_seq: int
     revision: int
     index: dict[int, int] = field(init=False)
+    jitter: float = 0.0  # what the factor's diagonal needed when it was made
     _window: Window | None = None
+    _newest_label_since: float | None = None  # of those that no suggestion knows yet
     _network_predicted: torch.Tensor = field(init=False)  # (N,) classes
     _predicted: torch.Tensor = field(init=False)  # (N,) as _predictions has them, at the last catch-up
     _refreshes: int = field(init=False)
@@ -100,13 +104,20 @@ class Live:
             self._add_classes(classes - self.posterior.classes)
         if label_seq == self.applied_seq and not items:
             return None
-        before = self.posterior.n
+        before, refreshes = self.posterior.n, self.posterior.refreshes
         tick = self._admitted(context, items, reporter)
         start, withdrew = self._withdraw(items)
+        kept = self.posterior.n
         self._bring_in(context, [item.position for item in items if item.label is not None], tick)
-        self._label(items, tick)
+        relabeled = self._label(items, tick)
         self._mark_candidates(items)
         start = min(start, before)
+        context.metrics.worked_in(
+            appended=self.posterior.n - kept,
+            relabeled=relabeled,
+            withdrawn=before - kept,
+            refreshed=self.posterior.refreshes - refreshes,
+        )
         rows = range(start, self.posterior.n)
         labeled = gram.to_list(self.posterior.labeled)
         changed, flipped = self._moved()
@@ -126,6 +137,17 @@ class Live:
         )
         self.applied_seq, self.revision = change.applied_seq, change.revision
         return change
+
+    def took_in(self, age: float | None) -> None:
+        """The newest label that came in with this catch-up is `age` seconds old, if one came."""
+        if age is not None:
+            self._newest_label_since = time.monotonic() - age
+
+    def suggested(self, context: Context) -> None:
+        """A suggestion is stored: labels that came in before are known to one now."""
+        if self._newest_label_since is not None:
+            context.metrics.label_to_suggestion_seconds.observe(time.monotonic() - self._newest_label_since)
+            self._newest_label_since = None
 
     def _add_classes(self, count: int) -> None:
         """Zero columns for classes that the network does not know; what was computed stays."""
@@ -213,9 +235,11 @@ class Live:
         """(q, C) outputs of the checkpoint for any items, float64; 0 for classes that it does not know."""
         return widened(self.engine.outputs(inputs), self.posterior.classes)
 
-    def _label(self, items: Sequence[ItemState], tick: Tick) -> None:
+    def _label(self, items: Sequence[ItemState], tick: Tick) -> int:
+        """Label and relabel; returns how many labels were corrected."""
         held = dict(zip(gram.to_list(self.posterior.labeled), gram.to_list(self.posterior.labels), strict=True))
         new: dict[int, int] = {}
+        relabeled = 0
         for item in items:
             if item.label is None:
                 continue
@@ -224,11 +248,13 @@ class Live:
                 new[index] = item.label
             elif held[index] != item.label:
                 self.posterior.relabel(index, item.label)
+                relabeled += 1
         if len(new) == 1:
             ((index, label),) = new.items()
             self.posterior.label(index, label)
         elif new:
             self.posterior.label_many(list(new), list(new.values()), tick)
+        return relabeled
 
     def _mark_candidates(self, items: Sequence[ItemState]) -> None:
         """Skipped items leave the candidates; items that are neither skipped nor labeled come back."""
@@ -273,6 +299,14 @@ class Live:
         self._window.network_outputs = self.outputs
         self._window.order = torch.tensor(self.positions, dtype=torch.long, device=context.device)
         return self._window
+
+    @property
+    def standing(self) -> WarmState:
+        """What is told of it in metrics."""
+        diagonal = self.posterior.factor.diagonal()
+        # The squared ratio of the factor's extreme diagonal entries never exceeds the condition number.
+        bound = float(diagonal.max() / diagonal.min()) ** 2 if len(diagonal) else 1.0
+        return WarmState(self.nbytes, bound, self.jitter)
 
     @property
     def nbytes(self) -> int:

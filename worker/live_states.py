@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from worker.context import Context
 from worker.live import Live
 from worker.loading import load
+from worker.metrics import Instruments
 
 
 class LiveStates:
@@ -18,6 +19,7 @@ class LiveStates:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
+        self.metrics = Instruments()  # the context that has us gives us its own
         self._states: OrderedDict[int, Live] = OrderedDict()
         self._losses = 0
         self._guard = threading.Lock()
@@ -44,7 +46,8 @@ class LiveStates:
         with self._guard:
             if losses != self._losses:
                 self._losses = losses
-                self._states.clear()
+                for state_id in list(self._states):
+                    self._forget(state_id, "database")
 
     @contextmanager
     def use(self, context: Context, state_id: int) -> Iterator[Live]:
@@ -52,13 +55,21 @@ class LiveStates:
         with self._guard:
             live, losses = self._states.pop(state_id, None), self._losses
         if live is None:
-            live = load(context, state_id)
-        # Not put back after an exception: the next request loads what Postgres has.
-        yield live
+            with self.metrics.load_seconds.time():
+                live = load(context, state_id)
+        try:
+            yield live
+        except BaseException:
+            # Not put back: the next request loads what Postgres has.
+            self.metrics.dropped(live.project_id, "failed")
+            raise
         with self._guard:
+            self._states[state_id] = live
+            self.metrics.kept(live.project_id, live.standing)
             if losses == self._losses:
-                self._states[state_id] = live
                 self._shrink(live)
+            else:
+                self._forget(state_id, "database")
 
     def applied_seq(self, state_id: int) -> int | None:
         """How far the live state is, or None if it is not loaded."""
@@ -69,7 +80,7 @@ class LiveStates:
         """Drop states that wait until so many bytes more fit; one that is being loaded or changed is not among them."""
         with self._guard:
             while self._states and sum(live.nbytes for live in self._states.values()) + needed > self.max_bytes:
-                self._states.popitem(last=False)
+                self._forget(next(iter(self._states)), "memory")
 
     def projects(self) -> list[int]:
         """The projects that are warm here."""
@@ -81,7 +92,10 @@ class LiveStates:
         with self._guard:
             for state_id, live in list(self._states.items()):
                 if live.project_id == project_id:
-                    del self._states[state_id]
+                    self._forget(state_id, "elsewhere")
+
+    def _forget(self, state_id: int, reason: str) -> None:
+        self.metrics.dropped(self._states.pop(state_id).project_id, reason)
 
     def _held(self) -> set[int]:
         return {live.project_id for live in self._states.values()}
@@ -90,6 +104,7 @@ class LiveStates:
         # A project has one active state: what it had before is never asked for again.
         for state_id, live in list(self._states.items()):
             if live.project_id == used.project_id and live is not used:
-                del self._states[state_id]
+                self._forget(state_id, "replaced")
+                self.metrics.kept(used.project_id, used.standing)
         while len(self._states) > 1 and sum(live.nbytes for live in self._states.values()) > self.max_bytes:
-            self._states.popitem(last=False)
+            self._forget(next(iter(self._states)), "memory")

@@ -122,6 +122,7 @@ def load(context: Context, state_id: int) -> Live:
         whole_pool=sum(positions[k] not in labeled for k in candidates) >= stored.unlabeled,
         applied_seq=stored.state.applied_seq,
         revision=stored.state.revision,
+        jitter=stored.state.jitter,
     )
 
 

@@ -4,42 +4,71 @@ import argparse
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from rq.serializers import JSONSerializer
 
 from ntk.memory import keep_freed_memory
 from store.artifacts import Artifacts
-from store.database import connect
+from store.database import connect, connections
 from store.settings import from_environment
+from telemetry import logs, traces
+from telemetry.gauges import watch_process
+from telemetry.snapshots import Publisher
 from worker import context, identity, lane, maintenance, queue
 from worker.live_states import LiveStates
+from worker.metrics import Device, Instruments
 from worker.serving import Worker, serve
 from worker.settings import WorkerSettings
 
 log = logging.getLogger("worker")
 
-# The queue's loop listens for a little less than this before it looks around, on a connection that any thread may
-# have opened: none of them may give up on a silent server before.
+# The queue's loop listens for a little less than this before it looks around.
 TTL_SECONDS = 60
 
 
-def make_context(settings: WorkerSettings) -> context.Context:
+def make_context(settings: WorkerSettings, role: str) -> context.Context:
     """Connections and device of this process; nothing is opened before the first job."""
     wanted = settings.lookahead_device
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
     if settings.lookahead_threads is not None:
         torch.set_num_threads(settings.lookahead_threads)
+    sessions = connect(settings.database_url)
+    artifacts = Artifacts(settings.artifacts_url)
+    metrics = Instruments()
+    watch_process(metrics.registry, connections=lambda: connections(sessions), disk_free=artifacts.free_bytes)
     return context.Context(
-        sessions=connect(settings.database_url),
-        redis=queue.connect(settings.redis_url, silence_seconds=TTL_SECONDS),
-        artifacts=Artifacts(settings.artifacts_url),
+        sessions=sessions,
+        redis=queue.connect(settings.redis_url),
+        artifacts=artifacts,
         device=device,
         live=LiveStates(settings.lookahead_live_bytes),
         kernel_bytes=settings.lookahead_kernel_bytes,
         name=identity.make_name(),
+        metrics=metrics,
+        tracing=traces.make(settings.lookahead_tracing, role),
     )
+
+
+def listening(settings: WorkerSettings, name: str, names: Sequence[str]) -> Callable[[], Worker]:
+    """Makes RQ workers on a client of their own.
+
+    RQ lengthens the timeouts of connections opened from then on, and ends for one that is shorter than its own wait.
+    """
+    own = queue.connect(settings.redis_url, silence_seconds=TTL_SECONDS)
+
+    def make() -> Worker:
+        return Worker(
+            [queue.queue(own, queue_name) for queue_name in names],
+            connection=own,
+            name=name,
+            serializer=JSONSerializer,
+            worker_ttl=TTL_SECONDS,
+            log_job_description=False,
+        )
+
+    return make
 
 
 def check(settings: WorkerSettings) -> int:
@@ -62,26 +91,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(names) - set(queue.QUEUES):
         parser.error(f"there is no queue {sorted(unknown)[0]!r}: there are {', '.join(queue.QUEUES)}")
     keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    made = make_context(from_environment(WorkerSettings))
+    settings = from_environment(WorkerSettings)
+    role = "worker" if set(names) == set(queue.QUEUES) else f"worker-{names[0]}"
+    made = make_context(settings, role)
+    logs.configure(settings.lookahead_log_format, settings.lookahead_log_level, made.name)
     context.install(made)
+    made.metrics.registry.register(Device(made.name, ",".join(names), made.device))
+    publisher = Publisher(made.redis, role, made.metrics.registry)
+    publisher.start()
     maintenance.start(made)
     lanes = lane.start(made) if queue.INTERACTIVE in names and not options.burst else []
     log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
 
-    def worker() -> Worker:
-        return Worker(
-            [queue.queue(made.redis, name) for name in names],
-            connection=made.redis,
-            name=made.name,
-            serializer=JSONSerializer,
-            worker_ttl=TTL_SECONDS,
-            log_job_description=False,
-        )
-
-    serve(made, worker, burst=options.burst)
+    serve(made, listening(settings, made.name, names), burst=options.burst)
     made.stopping.set()
     lane.close(made, lanes)
+    publisher.stop()
+    made.tracing.close()
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,14 +23,17 @@ GREEDY_MAX = 500
 class Stopwatch:
     """Milliseconds by stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lap: Callable[[str, float], None] = lambda stage, seconds: None) -> None:
+        """`on_lap` is told each stage and the seconds it took."""
         self.stages: dict[str, float] = {}
+        self._on_lap = on_lap
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         """The time since the last lap belongs to `stage`."""
         now = time.perf_counter()
         self.stages[stage] = round(self.stages.get(stage, 0.0) + 1000 * (now - self._last), 3)
+        self._on_lap(stage, now - self._last)
         self._last = now
 
 

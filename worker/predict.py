@@ -14,7 +14,7 @@ from worker.progress import Reporter
 
 def predict(context: Context, job: Job, reporter: Reporter) -> Json | None:
     """Outputs (q, C) of the items at `arguments.items`, in that order."""
-    return retried(lambda: _attempt(context, job, reporter))
+    return retried(context, lambda: _attempt(context, job, reporter))
 
 
 def _attempt(context: Context, job: Job, reporter: Reporter) -> None:

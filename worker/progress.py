@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store import jobs
 from store.tables import Job
+from worker import queue
 from worker.context import Context
 from worker.errors import CancelledError, ShuttingDownError
 
@@ -24,14 +25,22 @@ class Reporter:
         self._job = job
         self._stage, self._done, self._total, self._unit = "starting", 0, 0, ""
         # The claim was written just now: most suggestions are made before there is news.
-        self._written = time.monotonic()
+        self._written = self._began = time.monotonic()
 
     def stage(self, name: str, total: int = 0, unit: str = "") -> None:
         """Begin a stage of `total` units; without a total the counts stay. Raises as `check` does."""
+        self.end_stage()
         self._stage = name
         if total:
             self._done, self._total, self._unit = 0, total, unit
         self._write()
+
+    def end_stage(self) -> None:
+        """The stage that ran is over: make it a span. Interactive jobs time theirs themselves, by stopwatch."""
+        now = time.monotonic()
+        if self._job.queue == queue.BULK and self._stage != "starting":
+            self._context.tracing.record(self._stage, now - self._began)
+        self._began = now
 
     def advance(self, units: int = 1) -> None:
         """Count units as done. Raises CancelledError, ShuttingDownError."""

@@ -21,6 +21,7 @@ from worker.gram import to_list
 from worker.live import Live
 from worker.picks import Pick, Stopwatch, picked
 from worker.progress import Reporter
+from worker.strategies.choose import family_of
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,12 @@ def suggest(context: Context, job: Job, reporter: Reporter) -> Json | None:
         prepared = session.get_one(Project, job.project_id).active_state_id is not None
     if prepared:
         try:
-            return retried(lambda: _from_model(context, job, reporter))
+            return retried(context, lambda: _from_model(context, job, reporter))
         except JobError as error:
             if error.code not in {"not_prepared", "artifact_lost"} or not _needs_no_model(job.arguments):
                 raise
             log.warning("project %d: random suggestions without the kernel state: %s", job.project_id, error)
-    return retried(lambda: _from_pool(context, job))
+    return retried(context, lambda: _from_pool(context, job))
 
 
 def _needs_no_model(arguments: Json) -> bool:
@@ -44,8 +45,8 @@ def _needs_no_model(arguments: Json) -> bool:
 
 
 def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
-    watch = Stopwatch()
     arguments = job.arguments
+    watch = Stopwatch(context.on_lap(family_of(arguments["strategy"])))
     with synchronised(context, job.project_id, reporter) as live:
         watch.lap("catch_up")
         with context.sessions.begin() as session:
@@ -70,13 +71,14 @@ def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
             return {live.positions[k] for k in to_list(live.posterior.candidates)}
 
         _save(context, job, chosen.picks, answer, watch, window, also)
+        live.suggested(context)
     if not live.whole_pool and live.posterior.m < live.candidates_at_first / 2:
-        _refill(context, job.project_id, live)
+        _refill(context, job.project_id, live, jobs.Origin(job.request_id, context.tracing.carrier()))
 
 
 def _from_pool(context: Context, job: Job) -> None:
     """Random picks need no kernel: draw from the whole pool."""
-    watch = Stopwatch()
+    watch = Stopwatch(context.on_lap(family_of("random")))
     arguments = job.arguments
     with context.sessions.begin() as session:
         # Read first: labels that arrive in between are then not promised to have been taken into account.
@@ -197,7 +199,7 @@ def _shortage(session: Session, job: Job, picked: set[int], window: set[int]) ->
     return "others_hold_the_rest" if fitting & held else "rest_outside_window"
 
 
-def _refill(context: Context, project_id: int, live: Live) -> None:
+def _refill(context: Context, project_id: int, live: Live, origin: jobs.Origin) -> None:
     """Draw a new window in the background once half of this one's candidates are used up."""
     with context.sessions.begin() as session:
         if jobs.open_of_kind(session, project_id, "prepare"):
@@ -209,6 +211,7 @@ def _refill(context: Context, project_id: int, live: Live) -> None:
             project_id=project_id,
             queue=queue.BULK,
             arguments={"checkpoint_id": state.checkpoint_id, "kernel": state.options},
+            origin=origin,
         )
     try:
         queue.enqueue(context.redis, queue.BULK, refill.id)

@@ -44,6 +44,7 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
             project_id=project.id,
             queue=queue.BULK,
             arguments={"checkpoint_id": checkpoint.id, "kernel": kernel},
+            origin=context.origin,
         )
         answer = job_operations.describe(session, job, project.name)
         once.keep(session, answer, 202, job_operations.links(job.id))

@@ -16,6 +16,7 @@ from service.problems import ConflictError, InvalidError, ServiceError, Unavaila
 from store import jobs, states
 from store.database import relax_durability
 from store.tables import Job, Json, Project
+from telemetry import logs
 from worker import queue, warm
 
 log = logging.getLogger(__name__)
@@ -129,10 +130,12 @@ def _eta(job: Job) -> float | None:
     return round(elapsed * (job.total - job.done) / job.done, 1)
 
 
-def create_interactive(session: Session, kind: str, project_id: int, arguments: Json) -> Job:
+def create_interactive(context: Context, session: Session, kind: str, project_id: int, arguments: Json) -> Job:
     """A job for the worker that holds the project; `start_interactive` it once the transaction has committed."""
     relax_durability(session)
-    return jobs.create(session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments)
+    return jobs.create(
+        session, kind=kind, project_id=project_id, queue=queue.INTERACTIVE, arguments=arguments, origin=context.origin
+    )
 
 
 def started_before(session: Session, kept: Json | None) -> Job | None:
@@ -144,9 +147,11 @@ def started_before(session: Session, kept: Json | None) -> Job | None:
 
 def start_interactive(context: Context, job: Job) -> None:
     """Hand a committed job to a worker. Raises UnavailableError if the queue is away; the job is cancelled then."""
+    logs.note(job_id=job.id)
     try:
-        if warm.ring(context.redis, job.project_id, job.id) is None:
-            queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
+        with context.tracing.span("enqueue", kind="producer", attributes={"lookahead.job": job.id}):
+            if warm.ring(context.redis, job.project_id, job.id) is None:
+                queue.enqueue(context.redis, queue.INTERACTIVE, job.id)
     except RedisError as error:
         with context.sessions.begin() as session:
             jobs.request_cancel(session, job.id)

@@ -18,6 +18,7 @@ from store import jobs, labels, opinions, pools
 from store.architectures import architecture
 from store.artifacts import content_hash
 from store.tables import Checkpoint, Item, Job, Opinion, PoolChunk, Project
+from telemetry import logs
 from worker import queue
 
 _EVENTS_MAX = 1000
@@ -62,7 +63,7 @@ def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, h
                     held_out=held_out,
                 )
             )
-            job = None if held_out else _prepare_again(session, project)
+            job = None if held_out else _prepare_again(session, project, context.origin)
             answer = wire.PoolAdded(
                 added=upload.items,
                 items=project.item_count,
@@ -126,7 +127,7 @@ def _check_network(session: sa.orm.Session, project: Project, upload: PoolUpload
         )
 
 
-def _prepare_again(session: sa.orm.Session, project: Project) -> Job | None:
+def _prepare_again(session: sa.orm.Session, project: Project, origin: jobs.Origin) -> Job | None:
     """A job that draws the window anew, if there is a checkpoint and no such job is still waiting."""
     waiting = jobs.open_of_kind(session, project.id, "prepare")
     if waiting is not None and waiting.status == "queued":
@@ -141,13 +142,16 @@ def _prepare_again(session: sa.orm.Session, project: Project) -> Job | None:
         project_id=project.id,
         queue=queue.BULK,
         arguments={"checkpoint_id": checkpoint.id, "kernel": state.options if state else checkpoint.kernel},
+        origin=origin,
     )
 
 
 def enqueue_later(context: Context, job: Job) -> None:
     """Enqueue bulk work that is committed; if the queue is away, maintenance will find it in Postgres."""
+    logs.note(job_id=job.id)
     try:
-        queue.enqueue(context.redis, job.queue, job.id)
+        with context.tracing.span("enqueue", kind="producer", attributes={"lookahead.job": job.id}):
+            queue.enqueue(context.redis, job.queue, job.id)
     except RedisError as error:
         job_operations.log.warning("job %s will be enqueued by maintenance: %s", job.id, error)
 

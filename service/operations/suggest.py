@@ -48,7 +48,7 @@ def _create(context: Context, request: wire.SuggestRequest, once: Once) -> Job:
             rule = "min_distance" if request.per_class is None else "per_class"
             raise _not_prepared(session, project, f"do without {rule}, which looks at the kernel state")
         arguments = _arguments(session, project, request, defaults)
-        job = job_operations.create_interactive(session, "suggest", project.id, arguments)
+        job = job_operations.create_interactive(context, session, "suggest", project.id, arguments)
         once.note(session, {"job": job.id})
         return job
 
@@ -175,4 +175,4 @@ def _create_prediction(context: Context, project_name: str, items: Sequence[str]
         if project.active_state_id is None:
             raise _not_prepared(session, project)
         arguments: Json = {"items": [known[item][0] for item in items], "source": source}
-        return job_operations.create_interactive(session, "predict", project.id, arguments)
+        return job_operations.create_interactive(context, session, "predict", project.id, arguments)

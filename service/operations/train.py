@@ -45,6 +45,7 @@ def start(context: Context, name: str, request: TrainRequest, once: Once) -> wir
                 "standardise": request.standardise,
                 "training": _training(request),
             },
+            origin=context.origin,
         )
         answer = job_operations.describe(session, job, project.name)
         once.keep(session, answer, 202, job_operations.links(job.id))

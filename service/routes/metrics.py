@@ -2,7 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from telemetry.snapshots import exposition
 
 router = APIRouter(tags=["health"])
 
@@ -13,5 +15,5 @@ router = APIRouter(tags=["health"])
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus text"}},
 )
 def metrics(request: Request) -> Response:
-    """Prometheus text: requests, queue depths, workers, open jobs, labels."""
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus text: queues, jobs and labels, and the metrics of every service process and worker."""
+    return Response(exposition(request.app.state.metrics.everything()), media_type=CONTENT_TYPE_LATEST)

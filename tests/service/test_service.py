@@ -65,13 +65,17 @@ def test_metrics(api: Api) -> None:
     api.get("/projects/nowhere")
     text = api.get("/metrics").text
     for line in (
-        'lookahead_http_requests_total{method="POST",route="/label",status="201"} 1.0',
-        'lookahead_http_requests_total{method="GET",route="/projects/{name}",status="404"} 1.0',
-        'lookahead_http_request_seconds_count{method="POST",route="/label"} 1.0',
-        'lookahead_queue_depth{queue="bulk"} 1.0',
+        'lookahead_http_requests_total{method="POST",process="service-1",route="/label",status="201"} 1.0',
+        'lookahead_http_requests_total{method="GET",process="service-1",route="/projects/{name}",status="404"} 1.0',
+        'lookahead_http_request_seconds_count{method="POST",process="service-1",route="/label"} 1.0',
+        'lookahead_queue_jobs_enqueued{queue="bulk"} 1.0',
+        'lookahead_queue_jobs_waiting{queue="bulk"} 1.0',
+        'lookahead_queue_jobs_waiting{queue="interactive"} 0.0',
+        "lookahead_leases_held 0.0",
+        'lookahead_part_up{part="database"} 1.0',
         'lookahead_workers{queue="interactive"} 0.0',
         'lookahead_jobs_open{kind="prepare",status="queued"} 1.0',
-        "lookahead_label_events 1.0",
+        "lookahead_label_events_total 1.0",
     ):
         assert line in text.splitlines(), text
 

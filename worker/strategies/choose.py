@@ -47,6 +47,14 @@ STRATEGIES: dict[str, Callable[[Window, Request], Picks]] = {
     "egl": learned.egl,
     "ll4al": learned.ll4al,
 }
+
+
+def family_of(strategy: str) -> str:
+    """Which family a strategy belongs to: the module that has it."""
+    function = STRATEGIES[strategy]
+    return str(getattr(function, "func", function).__module__).rpartition(".")[2]
+
+
 # Features of strategies that leave no choice, where they are not the last layer's input.
 _FEATURES = {"infinite_ntk": "inputs"}
 
