@@ -38,8 +38,8 @@ def _without_races(attempt: Callable[[], T]) -> T:
 def _add(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find(session, request.project)
-        event = _events(session, project, [request])[0]
+        project = projects.find(session, request.project, context.caller)
+        event = _events(session, project, [request], context.caller.key_id)[0]
         known = _recorded(session, project, [event])
         seq = known[event] if known else labels.append(session, project.id, [event])
         name = None if event.class_index is None else project.classes[event.class_index]
@@ -62,8 +62,8 @@ def _add_many(
 ) -> wire.LabelsAccepted:
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find(session, project_name)
-        events = _distinct(entries, _events(session, project, entries))
+        project = projects.find(session, project_name, context.caller)
+        events = _distinct(entries, _events(session, project, entries, context.caller.key_id))
         known = _recorded(session, project, events)
         new = [event for event in events if event not in known] if known else events
         seqs = list(known.values())
@@ -79,7 +79,7 @@ def page(
 ) -> wire.LabelPage:
     """Events past `after_seq`, of one annotator or one item if asked. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, project_name)
+        project = projects.find(session, project_name, context.caller)
         position = None if item is None else _position(session, project, item)
         rows = labels.page(
             session, project.id, after_seq=after_seq, limit=limit, annotator=annotator, item_position=position
@@ -113,7 +113,9 @@ def event_of(event: LabelEvent, item: str, classes: list[str]) -> wire.LabelEven
     )
 
 
-def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntry]) -> list[NewEvent]:
+def _events(
+    session: Session, project: Project, entries: Sequence[wire.LabelEntry], key_id: int | None
+) -> list[NewEvent]:
     known = pools.positions(session, project.id, list({entry.item for entry in entries}))
     index = {name: k for k, name in enumerate(project.classes)}
     events = []
@@ -128,7 +130,7 @@ def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntr
             )
         kind = "skip" if entry.skip else "withdraw" if entry.label is None else "label"
         class_index = None if entry.label is None else _class(entry.label, index, project.classes, where)
-        events.append(NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own))
+        events.append(NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own, key_id))
     return events
 
 
