@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.problems import AddressTooLongError, HeadTooLargeError, ServiceError, answer_to, too_large
 
 HEADER = "X-Request-ID"
-# A query of 10,000 items with long ids fits.
-ADDRESS_MAX = 512 << 10
+# As long as common clients make addresses at all.
+ADDRESS_MAX = 64 << 10
 HEADERS_MAX = 32 << 10
 _SAFE = (
     (b"x-content-type-options", b"nosniff"),

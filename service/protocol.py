@@ -15,13 +15,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, unless the head of the request has grown past all bounds."""
-        if self._in_head:
+        """Parse what has come, and give up on a head that has grown past all bounds."""
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX:
                 self.send_400_response("The head of the request is too long.")
-                return
-        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """A request starts."""
