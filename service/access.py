@@ -1,11 +1,11 @@
 """Who is calling and whether they may: settled before anything of the body is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import InterfaceError, OperationalError
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,10 +28,18 @@ class AccessMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, on: bool, routes: Iterable[BaseRoute], keyring: auth.Keyring, guard: "Guard"
+        self,
+        app: ASGIApp,
+        *,
+        on: bool,
+        origins: Sequence[str],
+        routes: Iterable[BaseRoute],
+        keyring: auth.Keyring,
+        guard: "Guard",
     ) -> None:
         self.app = app
         self._on = on
+        self._origins = frozenset(origins)
         self._routes = routes
         self._keyring = keyring
         self._guard = guard
@@ -46,18 +54,23 @@ class AccessMiddleware:
         scope["caller"] = NOBODY if self._on else ANYBODY
         if found is not None:
             scope["rule"], scope["template"], scope["parameters"] = found
-            if self._on and not found[0].open:
-                try:
-                    verdict = await self._admit(scope, found)
-                except ServiceError as error:
-                    await problems.answer_to(Request(scope), error)(scope, receive, send)
-                    return
-                except (OperationalError, InterfaceError) as error:
-                    await problems.database_away(Request(scope), error)(scope, receive, send)
-                    return
-                if verdict is not None:
-                    send = _with_headers(send, verdict.headers())
+            try:
+                verdict = await self._settle(scope, found)
+            except ServiceError as error:
+                await problems.answer_to(Request(scope), error)(scope, receive, send)
+                return
+            except (OperationalError, InterfaceError) as error:
+                await problems.database_away(Request(scope), error)(scope, receive, send)
+                return
+            if verdict is not None:
+                send = _with_headers(send, verdict.headers())
         await self.app(scope, receive, send)
+
+    async def _settle(self, scope: Scope, found: Found) -> Verdict | None:
+        if not self._on:
+            _check_origin(scope, self._origins)
+            return None
+        return None if found[0].open else await self._admit(scope, found)
 
     def _undeclared(self, scope: Scope) -> Found | None:
         # None where there is no route at all: the router's own 404 or 405 needs no key.
@@ -134,6 +147,18 @@ class Guard:
                 headers=verdict.headers(),
             )
         return verdict
+
+
+def _check_origin(scope: Scope, allowed: frozenset[str]) -> None:
+    """Refuse changes that the page of another origin asks for: without keys, every browser here could make them."""
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or scope["method"] in {"GET", "HEAD"} or origin in allowed:
+        return
+    if origin.partition("://")[2] != headers.get("host"):
+        raise ForbiddenError(
+            "origin_refused", "a page of another origin asks: name it in LOOKAHEAD_CORS_ORIGINS if it may"
+        )
 
 
 def _digest(scope: Scope) -> str | None:

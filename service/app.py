@@ -101,6 +101,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     app.add_middleware(
         AccessMiddleware,
         on=keys_on,
+        origins=origins,
         routes=app.routes,
         keyring=context.keyring,
         guard=Guard(context.keyring, limiter, settings.lookahead_failures_per_minute),

@@ -63,6 +63,22 @@ def test_no_origin_is_allowed_unless_named(api: Api) -> None:
     assert "access-control-allow-origin" not in api.client.get("/livez", headers={"Origin": PAGE}).headers
 
 
+def test_without_keys_pages_of_other_origins_change_nothing(settings: ServiceSettings, sessions: Sessions) -> None:
+    body = {"name": "p", "classes": ["a", "b"]}
+    with TestClient(create_app(settings.model_copy(update={"lookahead_cors_origins": PAGE}))) as client:
+        for origin in ("https://elsewhere.example.org", "null", "http://testserver.example.org"):
+            refused = client.post("/projects", json=body, headers={"Origin": origin})
+            assert_problem(refused, 403, "origin_refused", "LOOKAHEAD_CORS_ORIGINS")
+        assert client.get("/projects", headers={"Origin": "null"}).json()["projects"] == []
+        for k, origin in enumerate((PAGE, "http://testserver")):
+            made = client.post("/projects", json=body | {"name": f"p{k}"}, headers={"Origin": origin})
+            assert made.status_code == 201
+    with keyed_service(settings, sessions) as keyed:
+        # A key is nothing that a browser sends by itself.
+        answer = keyed.new("admin").client.post("/projects", json=body, headers={"Origin": "null"})
+        assert answer.status_code == 201
+
+
 def test_origins_are_checked(settings: ServiceSettings) -> None:
     given = settings.model_dump()
     for wrong in ("labels.example.org", "https://a.example/path", "https://*.example.org", "ftp://a.example"):
