@@ -12,7 +12,8 @@ def test_keys_are_made_replaced_and_ended(client: Client) -> None:
     assert (made.scopes, made.projects, made.requests_per_minute) == (["label", "suggest"], ["digits"], 60)
     new = client.rotate_key(made.prefix, grace_seconds=0)
     assert (new.projects, new.expires_at) == (["digits"], made.expires_at)
-    states = {key.prefix: (key.state, key.replaced_by) for key in client.keys()}
+    listed = list(client.keys())
+    states = {key.prefix: (key.state, key.replaced_by) for key in listed}
     assert states[made.prefix] == ("expired", new.prefix)
     assert states[new.prefix] == ("live", None)
     assert client.revoke_key(new.prefix).state == client.revoke_key(new.prefix).state == "revoked"
