@@ -209,3 +209,12 @@ def test_a_body_is_not_read_before_the_key_is_known(keyed: Keyed) -> None:
         "/projects/p/pool", content=chunks(), headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
     assert_problem(answer, 401, "key_missing")
+
+
+def test_requests_of_two_keys_are_never_taken_for_one(keyed: Keyed) -> None:
+    first, second = keyed.new("admin"), keyed.new("admin")
+    first.project()
+    first.pool()
+    body, once = {"project": "p", "item": "item-1", "label": "a"}, {"Idempotency-Key": "one"}
+    seqs = [api.post("/label", body, headers=once).json()["seq"] for api in (first, first, second)]
+    assert seqs == [1, 1, 2]
