@@ -72,7 +72,7 @@ def keys(
     context: typer.Context,
     home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder of `lookahead up`.")] = HOME_DEFAULT,
 ) -> None:
-    """Create, list and revoke API keys: create --name N | list | revoke PREFIX.
+    """Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit; --help says more.
 
     Talks to DATABASE_URL, or else to the database of a running `lookahead up`.
     """

@@ -4,20 +4,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse
 
-from service import auth, idempotency, problems
+from service import idempotency, problems
+from service.access import AccessMiddleware, Guard
+from service.audit import AuditMiddleware
+from service.auth import Keyring
+from service.caller import ANYBODY, NOBODY
 from service.context import Context
 from service.endings import Endings
 from service.group_commit import GroupCommit
+from service.limits import Limiter
 from service.metrics import Metrics, MetricsMiddleware
-from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
+from service.middleware import BodyLimitAsProblem, HeadLimits, RequestIdMiddleware, SafeAnswers
 from service.operations.label_groups import add_together
 from service.routes import (
     checkpoints,
     health,
     jobs,
+    keys,
     labels,
     metrics,
     pool,
@@ -28,7 +35,8 @@ from service.routes import (
     train,
 )
 from service.schema import complete
-from service.settings import ServiceSettings
+from service.scopes import annotate
+from service.settings import MIB, ServiceSettings, listed
 from store.artifacts import Artifacts
 from store.database import connect
 from telemetry import traces
@@ -41,6 +49,22 @@ Upload a pool, a checkpoint and labels; ask `POST /suggest` for the items whose 
 stream each label to `POST /label`: the next suggestion already knows it. Errors are RFC 9457 problems with a stable
 `code`."""
 
+# What scripts of other origins may read of an answer besides its body.
+EXPOSED = [
+    "ETag",
+    "Idempotency-Replayed",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
+    "X-Request-ID",
+]
+
 
 def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None = None) -> FastAPI:
     """The service. Connections are opened on first use and closed at shutdown.
@@ -48,15 +72,21 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     Without `tracing`, the settings say which. Raises RuntimeError when its packages are missing.
     """
     settings = settings or ServiceSettings()
+    sessions = connect(settings.database_url)
+    keys_on = settings.lookahead_auth == "on"
     context = Context(
         settings=settings,
-        sessions=connect(settings.database_url),
+        sessions=sessions,
         redis=queue.connect(settings.redis_url),
         artifacts=Artifacts(settings.artifacts_url),
         endings=Endings(settings.redis_url),
+        keyring=Keyring(sessions),
+        caller=NOBODY if keys_on else ANYBODY,
         tracing=tracing or traces.make(settings.lookahead_tracing, "service"),
     )
     measured = Metrics(context)
+    limiter = Limiter(settings.redis_url)
+    origins = listed(settings.lookahead_cors_origins)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,6 +95,7 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
             yield
         measured.publisher.stop()
         context.tracing.close()
+        limiter.close()
         context.redis.close()
         context.sessions.kw["bind"].dispose()
 
@@ -78,22 +109,46 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     app.state.context = context
     app.state.label_commits = GroupCommit(add_together)
     app.state.metrics = measured
+    # From the innermost to the outermost.
     app.add_middleware(BodyLimitAsProblem)
+    app.add_middleware(
+        AccessMiddleware,
+        on=keys_on,
+        origins=origins,
+        routes=app.routes,
+        keyring=context.keyring,
+        guard=Guard(context.keyring, limiter, settings.lookahead_failures_per_minute),
+    )
+    app.add_middleware(AuditMiddleware, sessions=sessions)
+    app.add_middleware(HeadLimits)
     app.add_middleware(MetricsMiddleware, metrics=measured)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(SafeAnswers)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
     context.tracing.instrument(app)
-    problems.install(app)
+    problems.install(app, origins)
     idempotency.install(app)
     app.include_router(health.router)
-    keyed = [Depends(auth.check)]
-    for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics):
+    for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics, keys):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
         limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
-        app.include_router(part.router, dependencies=keyed, max_body_size=limit)
+        app.include_router(
+            part.router,
+            max_body_size=limit,
+            # No route takes more parts than these; a part that is no file is held in memory.
+            form_limits={"max_files": 4, "max_fields": 16, "max_part_size": 2 * MIB},
+        )
 
     made_schema = app.openapi
     # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
-    app.openapi = lambda: complete(made_schema())  # type: ignore[method-assign]
+    app.openapi = lambda: annotate(complete(made_schema()), keys=keys_on)  # type: ignore[method-assign]
 
     @app.get("/", include_in_schema=False)
     def root() -> RedirectResponse:

@@ -6,6 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from redis import Redis
 
+from service.auth import Keyring
+from service.caller import NOBODY, Caller
 from service.endings import Endings
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
@@ -16,13 +18,15 @@ from telemetry.traces import Tracing
 
 @dataclass(frozen=True)
 class Context:
-    """Connections and settings; the request where there is one."""
+    """Connections and settings; and, for one request, its id and who is calling."""
 
     settings: ServiceSettings
     sessions: Sessions
     redis: Redis
     artifacts: Artifacts
     endings: Endings
+    keyring: Keyring
+    caller: Caller = NOBODY
     tracing: Tracing = field(default_factory=Tracing)
     request_id: str | None = None
 
@@ -34,7 +38,7 @@ class Context:
 
 async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
-    return replace(context, request_id=request.scope.get("request_id"))
+    return replace(context, caller=request.scope["caller"], request_id=request.scope.get("request_id"))
 
 
 Services = Annotated[Context, Depends(_context)]

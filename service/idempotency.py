@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from service.caller import Caller
 from service.context import Context
 from service.problems import ConflictError, ServiceError
 from store import idempotency
@@ -42,7 +43,8 @@ class AnsweredBeforeError(Exception):
 
 def owner_of(request: Request) -> str:
     """Whose keys these are: two callers may choose the same one."""
-    return ""
+    caller: Caller = request.scope["caller"]
+    return caller.prefix or ""
 
 
 @dataclass

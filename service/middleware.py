@@ -7,10 +7,19 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import too_large
+from service.problems import AddressTooLongError, HeadTooLargeError, ServiceError, answer_to, too_large
 from telemetry import logs
 
 HEADER = "X-Request-ID"
+# As long as common clients make addresses at all.
+ADDRESS_MAX = 64 << 10
+HEADERS_MAX = 32 << 10
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -37,6 +46,45 @@ class RequestIdMiddleware:
             await send(message)
 
         await self.app(scope, receive, named)
+
+
+class HeadLimits:
+    """Refuses addresses and headers that are longer than anything sensible. The server bounds what it reads at all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass requests on whose head has a sane size."""
+        if scope["type"] == "http":
+            if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > ADDRESS_MAX:
+                error: ServiceError = AddressTooLongError(
+                    "address_too_long", f"addresses have at most {ADDRESS_MAX} bytes: ask for fewer items at a time"
+                )
+                await answer_to(Request(scope), error)(scope, receive, send)
+                return
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
+                error = HeadTooLargeError("headers_too_large", f"headers have at most {HEADERS_MAX} bytes together")
+                await answer_to(Request(scope), error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class SafeAnswers:
+    """What browsers are told about every answer: to take it for what it says it is, and never to frame it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers and pass everything on."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_SAFE]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
 
 
 class BodyLimitAsProblem:

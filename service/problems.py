@@ -78,6 +78,30 @@ class UnauthorizedError(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
 
 
+class ForbiddenError(ServiceError):
+    """The key is known, and does not reach this far."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class TooManyError(ServiceError):
+    """Past a limit of requests."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class HeadTooLargeError(ServiceError):
+    """More headers than are read."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+
+
+class AddressTooLongError(ServiceError):
+    """A longer address than is read."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+
+
 class UnavailableError(ServiceError):
     """A part that is needed is away; the same request may work later."""
 
@@ -122,6 +146,31 @@ def _answer(
     )
 
 
+def answer_to(request: Request, error: ServiceError) -> JSONResponse:
+    """The problem that an error is."""
+    return _answer(
+        request,
+        error.status,
+        error.code,
+        error.detail,
+        errors=error.errors,
+        job=error.job,
+        headers=error.headers,
+    )
+
+
+def unknown_project(name: str) -> UnknownError:
+    """The problem of a project that does not exist, or not for the caller: word for word the same."""
+    return UnknownError("unknown_project", f"there is no project {name!r}; GET /projects lists them")
+
+
+def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
+    """The problem of a database that does not answer."""
+    log.warning("request %s: the database is away: %s", request.scope.get("request_id", ""), error.orig)
+    detail = "the database cannot be reached: nothing was changed, try again"
+    return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
+
+
 def too_large(request: Request) -> JSONResponse:
     """The problem of a body past its limit."""
     return _answer(
@@ -147,20 +196,12 @@ def field_problems(error: ValidationError, within: str) -> list[FieldProblem]:
     ]
 
 
-def install(app: FastAPI) -> None:
-    """Turn every exception into a problem."""
+def install(app: FastAPI, origins: Sequence[str] = ()) -> None:
+    """Turn every exception into a problem. Pages of `origins` may read even the last resort's."""
 
     @app.exception_handler(ServiceError)
     def service_error(request: Request, error: ServiceError) -> JSONResponse:
-        return _answer(
-            request,
-            error.status,
-            error.code,
-            error.detail,
-            errors=error.errors,
-            job=error.job,
-            headers=error.headers,
-        )
+        return answer_to(request, error)
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -190,18 +231,18 @@ def install(app: FastAPI) -> None:
             detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
         return _answer(request, error.status_code, code, detail, headers=headers)
 
-    @app.exception_handler(InterfaceError)
-    @app.exception_handler(OperationalError)
-    def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
-        log.warning("the database is away: %s", error.orig)
-        detail = "the database cannot be reached: nothing was changed, try again"
-        return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
+    app.add_exception_handler(OperationalError, database_away)  # type: ignore[arg-type]
+    app.add_exception_handler(InterfaceError, database_away)  # type: ignore[arg-type]
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("request failed", exc_info=error)
         detail = "an error on our side; the request id leads to it in the service's log"
-        return _answer(request, 500, "internal_error", detail)
+        # It leaves outside of every middleware, that for other origins included.
+        origin = request.headers.get("origin", "")
+        allowed = "*" if "*" in origins else origin if origin in origins else None
+        headers = {} if allowed is None else {"Access-Control-Allow-Origin": allowed, "Vary": "Origin"}
+        return _answer(request, 500, "internal_error", detail, headers=headers)
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -211,5 +252,5 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 401, 422, 500, 503})
+        for status in sorted({*statuses, 401, 403, 422, 429, 500, 503})
     }

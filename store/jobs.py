@@ -1,7 +1,7 @@
 """Jobs: created with the work they stand for, claimed once, fenced by worker and attempt."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from store.tables import Job, Json
+from store.tables import Job, Json, Project
 
 FINISHED = ("succeeded", "failed", "cancelled")
 OPEN = ("queued", "running")
@@ -265,11 +265,21 @@ def open_of_kind(session: Session, project_id: int, kind: str) -> Job | None:
     ).first()
 
 
-def page(session: Session, *, project_id: int | None, status: str | None, before: str | None, limit: int) -> list[Job]:
-    """Jobs, newest first."""
+def page(
+    session: Session,
+    *,
+    project_id: int | None,
+    within: Collection[str] | None = None,
+    status: str | None,
+    before: str | None,
+    limit: int,
+) -> list[Job]:
+    """Jobs, newest first. `within`: only of the projects with these names."""
     query = sa.select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if project_id is not None:
         query = query.where(Job.project_id == project_id)
+    if within is not None:
+        query = query.where(Job.project_id.in_(sa.select(Project.id).where(Project.name.in_(within))))
     if status is not None:
         query = query.where(Job.status == status)
     if before is not None:

@@ -112,6 +112,10 @@ def upgrade() -> None:
     )
     op.add_column("api_keys", sa.Column("requests_per_minute", sa.Integer(), nullable=True))
     op.add_column("api_keys", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "api_keys", sa.Column("replaced_by", sa.Text(), nullable=True, comment="prefix of the key that took its place")
+    )
+    op.create_unique_constraint(op.f("uq_api_keys_prefix"), "api_keys", ["prefix"])
     op.add_column("jobs", sa.Column("request_id", sa.Text(), nullable=True, comment="the request that asked for it"))
     op.add_column(
         "jobs",
@@ -225,6 +229,8 @@ def downgrade() -> None:
     op.drop_column("kernel_states", "condition")
     op.drop_column("jobs", "trace")
     op.drop_column("jobs", "request_id")
+    op.drop_constraint(op.f("uq_api_keys_prefix"), "api_keys", type_="unique")
+    op.drop_column("api_keys", "replaced_by")
     op.drop_column("api_keys", "expires_at")
     op.drop_column("api_keys", "requests_per_minute")
     op.drop_column("api_keys", "projects")

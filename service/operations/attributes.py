@@ -16,9 +16,7 @@ def merge(context: Context, name: str, changes: Mapping[str, Changes]) -> wire.A
     with context.sessions.begin() as session:
         # Labels lock the project before its items, in an order of their own: behind the same lock no two wait
         # for each other.
-        project = pools.lock(session, name)
-        if project is None:
-            raise projects.unknown(name)
+        project = projects.lock(session, name, context.caller)
         keys = pools.merge_attributes(session, project.id, changes)
         for item in changes:
             if item not in keys:

@@ -20,13 +20,13 @@ from worker import queue
 def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Manifest, once: Once) -> wire.Job:
     """Store the checkpoint and start preparing it. Raises InvalidError, UnknownError."""
     with context.sessions.begin() as session:
-        network = fitted(projects.find(session, name), manifest)
+        network = fitted(projects.find(session, name, context.caller), manifest)
     check_weights(weights, size, network)
     weights.seek(0)
     artifact = context.artifacts.put_file(weights)
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find(session, name)
+        project = projects.find(session, name, context.caller)
         network = fitted(project, manifest)
         kernel = manifest.kernel.model_dump() if manifest.kernel is not None else project.kernel
         checkpoint = checkpoints.stored(

@@ -4,7 +4,7 @@ from api_schemas import projects as wire
 from service.context import Context
 from service.operations import projects
 from service.problems import ConflictError, InvalidError
-from store import classes, pools
+from store import classes
 
 _NAMED = 5
 
@@ -13,9 +13,7 @@ def add(context: Context, name: str, request: wire.ClassesAdd) -> wire.Project:
     """Raises UnknownError, ConflictError `class_exists`, InvalidError `too_many_classes`."""
     with context.sessions.begin() as session:
         # Locked: of two requests at once, the second sees what the first has added.
-        project = pools.lock(session, name)
-        if project is None:
-            raise projects.unknown(name)
+        project = projects.lock(session, name, context.caller)
         known = set(project.classes)
         if taken := [each for each in request.classes if each in known]:
             named = ", ".join(repr(each) for each in taken[:_NAMED])

@@ -9,7 +9,7 @@ from store import curve, states
 def page(context: Context, name: str, after_seq: int, limit: int) -> wire.Curve:
     """Points past `after_seq`. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, name)
+        project = projects.find(session, name, context.caller)
         found = curve.page(session, project.id, after_seq, limit)
         points = [
             wire.CurvePoint(

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from api_schemas import jobs as wire
+from service.caller import Caller
 from service.context import Context
 from service.endings import set_within
 from service.operations import projects
@@ -37,22 +38,31 @@ _ERRORS: dict[str, type[ServiceError]] = {
 def show(context: Context, job_id: str) -> wire.Job:
     """Raises UnknownError `unknown_job`."""
     with context.sessions.begin() as session:
-        job = _find(session, job_id)
-        return describe(session, job, session.get_one(Project, job.project_id).name)
+        job, project = _find(session, job_id, context.caller)
+        return describe(session, job, project)
 
 
-def _find(session: Session, job_id: str) -> Job:
+def _find(session: Session, job_id: str, caller: Caller) -> tuple[Job, str]:
+    """(the job, its project's name). Jobs of projects that the caller does not see are as good as none."""
     job = jobs.get(session, job_id)
-    if job is None:
+    project = None if job is None else session.get_one(Project, job.project_id).name
+    if job is None or project is None or not caller.sees(project):
         raise UnknownError("unknown_job", f"there is no job {job_id!r}; GET /jobs lists them")
-    return job
+    return job, project
 
 
 def page(context: Context, *, project: str | None, status: str | None, before: str | None, limit: int) -> wire.JobList:
     """Jobs, newest first. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project_id = None if project is None else projects.find(session, project).id
-        found = jobs.page(session, project_id=project_id, status=status, before=before, limit=limit)
+        project_id = None if project is None else projects.find(session, project, context.caller).id
+        found = jobs.page(
+            session,
+            project_id=project_id,
+            within=context.caller.projects,
+            status=status,
+            before=before,
+            limit=limit,
+        )
         described = [describe(session, job, session.get_one(Project, job.project_id).name) for job in found]
     # Results can be long, and a list is for looking over: GET /jobs/{id} has them.
     return wire.JobList(
@@ -64,17 +74,17 @@ def page(context: Context, *, project: str | None, status: str | None, before: s
 def cancel(context: Context, job_id: str) -> wire.Job:
     """Ask a job to stop. Raises UnknownError, ConflictError `job_finished`."""
     with context.sessions.begin() as session:
-        job = _find(session, job_id)
+        job, project = _find(session, job_id, context.caller)
         if job.status in jobs.FINISHED:
             raise ConflictError("job_finished", f"job {job_id} has {job.status} already")
         jobs.request_cancel(session, job_id)
-        job = _find(session, job_id)
+        job, _ = _find(session, job_id, context.caller)
         if job.status not in {"cancelled", *jobs.OPEN}:
             # It ended between the two looks.
             raise ConflictError("job_finished", f"job {job_id} has {job.status} already")
         if job.status == "cancelled":
             states.abandon(session, job_id)
-        answer = describe(session, job, session.get_one(Project, job.project_id).name)
+        answer = describe(session, job, project)
     if answer.status == "cancelled":
         _signal(context, job_id)
     return answer

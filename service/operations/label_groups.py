@@ -31,10 +31,11 @@ def add_together(asked: Sequence[Asked]) -> list[Outcome]:
     """
     # An event that comes twice at once is written with the first group and found in the log with the second.
     times: Counter[tuple[str, str]] = Counter()
-    groups: dict[tuple[int, str], list[int]] = {}
-    for place, (_, request) in enumerate(asked):
+    groups: dict[tuple[int, str, str], list[int]] = {}
+    for place, (context, request) in enumerate(asked):
         named = (request.project, request.event_id or f"unnamed {place}")
-        groups.setdefault((times[named], request.project), []).append(place)
+        # Projects are found anew for each key: one that may not see them must not be answered from another's.
+        groups.setdefault((times[named], request.project, context.caller.prefix or ""), []).append(place)
         times[named] += 1
     outcomes: dict[int, Outcome] = {}
     for _, group in sorted(groups.items()):
@@ -56,8 +57,8 @@ def _write(asked: Sequence[Asked]) -> list[Outcome]:
     """All of one project, in one transaction. Raises ServiceError, SQLAlchemyError for what concerns them all."""
     context, requests = asked[0][0], [request for _, request in asked]
     with context.sessions.begin() as session:
-        project = projects.find(session, requests[0].project)
-        read = _read(session, project, requests)
+        project = projects.find(session, requests[0].project, context.caller)
+        read = _read(session, project, requests, context.caller.key_id)
         seqs = _append(session, project, read)
         outcomes: list[Outcome] = [
             operations.accepted(project, request, event, seqs[place]) if isinstance(event, NewEvent) else event
@@ -75,13 +76,15 @@ def _announce(context: Context, project_id: int) -> None:
         log.info("labels of project %d were not announced: %s", project_id, error)
 
 
-def _read(session: Session, project: Project, requests: Sequence[wire.LabelRequest]) -> list[NewEvent | ServiceError]:
+def _read(
+    session: Session, project: Project, requests: Sequence[wire.LabelRequest], key_id: int | None
+) -> list[NewEvent | ServiceError]:
     known = pools.positions(session, project.id, list({request.item for request in requests}))
     index = {name: k for k, name in enumerate(project.classes)}
     read: list[NewEvent | ServiceError] = []
     for request in requests:
         try:
-            read.append(operations.event_from(project, known, index, request))
+            read.append(operations.event_from(project, known, index, request, key_id))
         except ServiceError as error:
             read.append(error)
     return read

@@ -19,9 +19,9 @@ def change(context: Context, name: str, labeling: wire.Labeling) -> wire.Project
     """
     with context.sessions.begin() as session:
         # Locked against labels, and against new jobs, whose rows refer to this one: whatever job there is, is seen.
-        project = session.scalars(sa.select(Project).where(Project.name == name).with_for_update()).first()
-        if project is None:
-            raise projects.unknown(name)
+        seen = projects.find(session, name, context.caller)
+        project = session.scalars(sa.select(Project).where(Project.id == seen.id).with_for_update()).one()
+        session.refresh(project)
         stored = labeling.model_dump(exclude_none=True)
         if stored != project.labeling:
             project.labeling = stored

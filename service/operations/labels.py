@@ -38,8 +38,8 @@ def without_races(attempt: Callable[[], T]) -> T:
 def _add(context: Context, request: wire.LabelRequest, once: Once) -> wire.LabelAccepted:
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find(session, request.project)
-        event = _events(session, project, [request])[0]
+        project = projects.find(session, request.project, context.caller)
+        event = _events(session, project, [request], context.caller.key_id)[0]
         known = _recorded(session, project, [event])
         seq = known[event] if known else labels.append(session, project.id, [event])
         return once.keep(session, accepted(project, request, event, seq), 201)
@@ -66,8 +66,8 @@ def _add_many(
 ) -> wire.LabelsAccepted:
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find(session, project_name)
-        events = _distinct(entries, _events(session, project, entries))
+        project = projects.find(session, project_name, context.caller)
+        events = _distinct(entries, _events(session, project, entries, context.caller.key_id))
         known = _recorded(session, project, events)
         new = [event for event in events if event not in known] if known else events
         seqs = list(known.values())
@@ -83,7 +83,7 @@ def page(
 ) -> wire.LabelPage:
     """Events past `after_seq`, of one annotator or one item if asked. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, project_name)
+        project = projects.find(session, project_name, context.caller)
         position = None if item is None else _position(session, project, item)
         rows = labels.page(
             session, project.id, after_seq=after_seq, limit=limit, annotator=annotator, item_position=position
@@ -117,11 +117,13 @@ def event_of(event: LabelEvent, item: str, classes: list[str]) -> wire.LabelEven
     )
 
 
-def _events(session: Session, project: Project, entries: Sequence[wire.LabelEntry]) -> list[NewEvent]:
+def _events(
+    session: Session, project: Project, entries: Sequence[wire.LabelEntry], key_id: int | None
+) -> list[NewEvent]:
     known = pools.positions(session, project.id, list({entry.item for entry in entries}))
     index = {name: k for k, name in enumerate(project.classes)}
     return [
-        event_from(project, known, index, entry, f"entry {place}: " if len(entries) > 1 else "")
+        event_from(project, known, index, entry, key_id, f"entry {place}: " if len(entries) > 1 else "")
         for place, entry in enumerate(entries, start=1)
     ]
 
@@ -131,6 +133,7 @@ def event_from(
     known: Mapping[str, tuple[int, bool]],
     index: Mapping[str, int],
     entry: wire.LabelEntry,
+    key_id: int | None,
     where: str = "",
 ) -> NewEvent:
     """The event that an entry asks for; `known` items by id, `index` of classes by name, `where` begins problems.
@@ -144,7 +147,7 @@ def event_from(
         raise InvalidError("item_held_out", f"{where}item {entry.item!r} is held out: it is predicted, never labeled")
     kind = "skip" if entry.skip else "withdraw" if entry.label is None else "label"
     class_index = None if entry.label is None else _class(entry.label, index, project.classes, where)
-    return NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own)
+    return NewEvent(position, kind, class_index, entry.annotator, entry.event_id, entry.own, key_id)
 
 
 def _class(label: str | int, index: Mapping[str, int], classes: list[str], where: str) -> int:

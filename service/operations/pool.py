@@ -27,22 +27,20 @@ _EVENTS_MAX = 1000
 def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, held_out: bool) -> wire.PoolAdded:
     """Append an upload's items; all of them, or none. Raises InvalidError, ConflictError, UnknownError."""
     with context.sessions.begin() as session:
-        _check_shape(projects.find(session, name), None)
+        _check_shape(projects.find(session, name, context.caller), None)
     with read_pool(file, size, context.settings) as upload:
         if restored := _restored(context, name, upload):
             return restored
         with context.sessions.begin() as session:
             # Told before the numbers are stored, and again under the lock below.
-            found = projects.find(session, name)
+            found = projects.find(session, name, context.caller)
             _check_shape(found, upload)
             if known := pools.positions(session, found.id, upload.ids or []):
                 raise _taken(next(iter(known)))
         artifact = context.artifacts.put_file(upload.file)
         with context.sessions.begin() as session:
             once.begin(session)
-            project = pools.lock(session, name)
-            if project is None:
-                raise projects.unknown(name)
+            project = projects.lock(session, name, context.caller)
             _check_shape(project, upload)
             _check_network(session, project, upload)
             start = project.item_count
@@ -80,7 +78,7 @@ def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, h
 def _restored(context: Context, name: str, upload: PoolUpload) -> wire.PoolAdded | None:
     """Put an earlier upload's inputs back where the storage has lost them; None if this is no such upload."""
     with context.sessions.begin() as session:
-        project = projects.find(session, name)
+        project = projects.find(session, name, context.caller)
         alike = [chunk for chunk in pools.chunks(session, project.id) if chunk.count == upload.items]
         if not alike:
             return None
@@ -161,7 +159,7 @@ def page(
 ) -> wire.ItemPage:
     """Items past position `after` whose attributes meet the conditions. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, name)
+        project = projects.find(session, name, context.caller)
         rows = pools.page(session, project.id, state=state, conditions=conditions, after=after, limit=limit)
         items = [_item(item, leased, project.classes) for item, leased in rows]
     return wire.ItemPage(items=items, next=items[-1].position if len(items) == limit else None)
@@ -170,7 +168,7 @@ def page(
 def detail(context: Context, name: str, item: str) -> wire.ItemDetail:
     """One item with everybody's opinion of it and its events. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, name)
+        project = projects.find(session, name, context.caller)
         found = pools.one(session, project.id, item)
         if found is None:
             raise UnknownError("unknown_item", f"project {name!r} has no item {item!r}")

@@ -7,25 +7,37 @@ from sqlalchemy.orm import Session
 from api_schemas import projects as wire
 from api_schemas.common import KernelOptions
 from api_schemas.suggest import SuggestDefaults
+from service.caller import Caller
 from service.context import Context
 from service.idempotency import Once
 from service.operations import advice
-from service.problems import ConflictError, UnknownError
+from service.problems import ConflictError, ForbiddenError, unknown_project
 from store import jobs, pools, states
 from store.tables import Checkpoint, KernelState, Project
 
 
-def find(session: Session, name: str) -> Project:
-    """The project. Raises UnknownError `unknown_project`."""
+def find(session: Session, name: str, caller: Caller) -> Project:
+    """The project. Raises UnknownError `unknown_project`, also where it is not among the caller's."""
+    # Before the database is asked: how long the refusal takes says nothing either.
+    if not caller.sees(name):
+        raise unknown_project(name)
     project = session.scalars(sa.select(Project).where(Project.name == name)).first()
     if project is None:
-        raise unknown(name)
+        raise unknown_project(name)
     return project
 
 
-def find_filled(session: Session, name: str) -> Project:
+def lock(session: Session, name: str, caller: Caller) -> Project:
+    """The project, with its row locked until commit. Raises UnknownError `unknown_project`."""
+    project = pools.lock(session, name) if caller.sees(name) else None
+    if project is None:
+        raise unknown_project(name)
+    return project
+
+
+def find_filled(session: Session, name: str, caller: Caller) -> Project:
     """The project, which has items. Raises UnknownError `unknown_project`, ConflictError `empty_pool`."""
-    project = find(session, name)
+    project = find(session, name, caller)
     if project.item_count == 0:
         raise ConflictError("empty_pool", f"project {name!r} has no items: POST /projects/{name}/pool")
     return project
@@ -36,13 +48,14 @@ def active_state(session: Session, project: Project) -> KernelState | None:
     return None if project.active_state_id is None else session.get(KernelState, project.active_state_id)
 
 
-def unknown(name: str) -> UnknownError:
-    """The problem of a project that does not exist."""
-    return UnknownError("unknown_project", f"there is no project {name!r}; GET /projects lists them")
-
-
 def create(context: Context, request: wire.ProjectCreate, once: Once) -> wire.Project:
-    """Raises ConflictError `project_exists`."""
+    """Raises ConflictError `project_exists`, ForbiddenError `project_out_of_scope`."""
+    # First: whether a name is taken is nothing to say to a key that does not see it.
+    if not context.caller.sees(request.name):
+        raise ForbiddenError(
+            "project_out_of_scope",
+            f"the key is for the projects {', '.join(sorted(context.caller.projects or ()))}, not {request.name!r}",
+        )
     try:
         with context.sessions.begin() as session:
             once.begin(session)
@@ -64,15 +77,16 @@ def create(context: Context, request: wire.ProjectCreate, once: Once) -> wire.Pr
 def show(context: Context, name: str) -> wire.Project:
     """Raises UnknownError."""
     with context.sessions.begin() as session:
-        return describe(session, find(session, name))
+        return describe(session, find(session, name, context.caller))
 
 
 def page(context: Context, after: str, limit: int) -> wire.ProjectList:
-    """Projects by name, past `after`."""
+    """The caller's projects by name, past `after`."""
+    query = sa.select(Project).where(Project.name > after).order_by(Project.name).limit(limit)
+    if context.caller.projects is not None:
+        query = query.where(Project.name.in_(context.caller.projects))
     with context.sessions.begin() as session:
-        found = session.scalars(
-            sa.select(Project).where(Project.name > after).order_by(Project.name).limit(limit)
-        ).all()
+        found = session.scalars(query).all()
         described = [describe(session, project) for project in found]
     return wire.ProjectList(projects=described, next=found[-1].name if len(found) == limit else None)
 

@@ -38,7 +38,7 @@ def _create(context: Context, request: wire.SuggestRequest, once: Once) -> Job:
         if (before := job_operations.started_before(session, once.claim(session))) is not None:
             once.replayed = True
             return before
-        project = projects.find_filled(session, request.project)
+        project = projects.find_filled(session, request.project, context.caller)
         defaults = wire.SuggestDefaults.model_validate(project.defaults)
         strategy: str = request.strategy or defaults.strategy
         if project.active_state_id is None and strategy != "random":
@@ -169,7 +169,7 @@ async def predict(
 
 def _create_prediction(context: Context, project_name: str, items: Sequence[str], source: str) -> Job:
     with context.sessions.begin() as session:
-        project = projects.find(session, project_name)
+        project = projects.find(session, project_name, context.caller)
         known = pools.positions(session, project.id, list(set(items)))
         _all_known(project, items, known)
         if project.active_state_id is None:

@@ -22,7 +22,7 @@ def start(context: Context, name: str, request: TrainRequest, once: Once) -> wir
     """Raises UnknownError, ConflictError, InvalidError."""
     with context.sessions.begin() as session:
         once.begin(session)
-        project = projects.find_filled(session, name)
+        project = projects.find_filled(session, name, context.caller)
         running = jobs.open_of_kind(session, project.id, "train")
         if running is not None:
             raise ConflictError(

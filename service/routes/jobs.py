@@ -42,10 +42,12 @@ def get_job(job_id: JobId, context: Services) -> wire.Job:
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202, responses=declared(404, 409))
-def cancel_job(job_id: JobId, context: Services, response: Response) -> wire.Job:
+def cancel_job(job_id: JobId, context: Services, request: Request, response: Response) -> wire.Job:
     """Ask a job to stop: at once if it waits, at its next tile if it runs."""
     response.headers["Location"] = f"/jobs/{job_id}"
-    return jobs.cancel(context, job_id)
+    job = jobs.cancel(context, job_id)
+    request.state.project = job.project
+    return job
 
 
 @router.get(

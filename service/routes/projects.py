@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api_schemas import projects as wire
 from service.context import Services
@@ -16,8 +16,11 @@ router = APIRouter(tags=["projects"])
 
 
 @router.post("/projects", status_code=201, responses=declared(400, 409, 413))
-def create_project(request: wire.ProjectCreate, context: Services, response: Response, once: OnceOnly) -> wire.Project:
+def create_project(
+    request: wire.ProjectCreate, context: Services, http: Request, response: Response, once: OnceOnly
+) -> wire.Project:
     """Create a project: a name, its classes, and how its kernel is computed."""
+    http.state.project = request.name
     with once.asked(request).replaying():
         project = projects.create(context, request, once)
     response.headers["Location"] = f"/projects/{project.name}"

@@ -16,7 +16,7 @@ class ApiKey(Base):
 
     id: Mapped[int] = mapped_column(Integer, Identity(), primary_key=True)
     name: Mapped[str]
-    prefix: Mapped[str]
+    prefix: Mapped[str] = mapped_column(unique=True)
     digest: Mapped[str] = mapped_column(unique=True)
     scopes: Mapped[list[str]] = mapped_column(server_default='["admin"]')
     projects: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True), comment="names; null means all")
@@ -24,6 +24,7 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    replaced_by: Mapped[str | None] = mapped_column(comment="prefix of the key that took its place")
 
 
 class AuditEntry(Base):

@@ -1,14 +1,17 @@
 """A project with a pool, and the means to say that nothing in the database has changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from service.settings import ServiceSettings
 from store.database import Sessions
 from store.tables import Base
 from tests.api import Api
+from tests.service.keyed import Keyed, keyed_service
+from worker import queue
 
 
 def contents(sessions: Sessions) -> dict[str, list[Any]]:
@@ -31,3 +34,12 @@ def ready(api: Api, sessions: Sessions) -> Callable[[], None]:
         assert contents(sessions) == before
 
     return unchanged
+
+
+@pytest.fixture
+def keyed(settings: ServiceSettings, sessions: Sessions) -> Iterator[Keyed]:
+    """A service with keys on, on an empty Redis."""
+    with queue.connect(settings.redis_url) as redis:
+        redis.flushdb()
+    with keyed_service(settings, sessions) as made:
+        yield made
