@@ -1,7 +1,8 @@
 """The app factory."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -12,6 +13,7 @@ from service.context import Context
 from service.endings import Endings
 from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, RequestIdMiddleware
+from service.operations.uploads import kept_swept, open_uploads
 from service.routes import (
     checkpoints,
     health,
@@ -24,6 +26,7 @@ from service.routes import (
     strategies,
     suggest,
     train,
+    uploads,
 )
 from service.schema import complete
 from service.settings import ServiceSettings
@@ -41,18 +44,24 @@ stream each label to `POST /label`: the next suggestion already knows it. Errors
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     """The service. Connections are opened on first use and closed at shutdown."""
     settings = settings or ServiceSettings()
+    artifacts = Artifacts(settings.artifacts_url)
     context = Context(
         settings=settings,
         sessions=connect(settings.database_url),
         redis=queue.connect(settings.redis_url),
-        artifacts=Artifacts(settings.artifacts_url),
+        artifacts=artifacts,
+        uploads=open_uploads(settings, artifacts),
         endings=Endings(settings.redis_url),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(kept_swept(context.uploads))
         async with context.endings.listening():
             yield
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
         context.redis.close()
         context.sessions.kw["bind"].dispose()
 
@@ -72,9 +81,9 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     idempotency.install(app)
     app.include_router(health.router)
     keyed = [Depends(auth.check)]
-    for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics):
+    for part in (projects, pool, checkpoints, uploads, train, labels, suggest, predictions, strategies, jobs, metrics):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
-        limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
+        limit = settings.max_upload_bytes if part in (pool, checkpoints, uploads) else settings.max_body_bytes
         app.include_router(part.router, dependencies=keyed, max_body_size=limit)
 
     made_schema = app.openapi

@@ -10,6 +10,7 @@ from service.endings import Endings
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import Sessions
+from store.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Context:
     sessions: Sessions
     redis: Redis
     artifacts: Artifacts
+    uploads: Uploads
     endings: Endings
 
 

@@ -72,6 +72,30 @@ class UnsupportedError(ServiceError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
+class LockedError(ServiceError):
+    """Another request is at it."""
+
+    status = HTTPStatus.LOCKED
+
+
+class PreconditionError(ServiceError):
+    """The request assumes what does not hold, such as another version of a protocol."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class StalledError(ServiceError):
+    """The body stopped coming."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class StorageFullError(ServiceError):
+    """No room is left on the disk."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
 class UnauthorizedError(ServiceError):
     """No key, or none that is known."""
 
