@@ -69,7 +69,8 @@ class _Sending:
                 if failures == _TRIES or not _passing(error):
                     raise
                 time.sleep(_PAUSE_SECONDS * 2 ** min(failures - 1, 5))
-                offset = self._offset_or(offset)
+                before, offset = offset, self._offset_or(offset)
+                failures = 0 if offset > before else failures
             self._tell(offset)
 
     def offset(self) -> int:

@@ -18,6 +18,7 @@ from service.schema import allowed_methods
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_DETAIL_MAX = 4000
 
 
 class ServiceError(Exception):
@@ -131,7 +132,8 @@ def _answer(
         type=f"urn:lookahead:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        # It may quote what was sent: a name of any length.
+        detail=detail if len(detail) <= _DETAIL_MAX else f"{detail[:_DETAIL_MAX]} ...",
         code=code,
         request_id=request_id,
         errors=list(errors) if errors else None,

@@ -144,7 +144,6 @@ def remove_upload(upload_id: UploadId, context: Services, owner: Owner) -> Respo
 
 
 @router.options("/uploads", status_code=204, response_class=Response, responses=declared())
-@router.options("/uploads/{upload_id}", status_code=204, response_class=Response, responses=declared())
 def describe_uploads(context: Services) -> Response:
     """What of the protocol is spoken here."""
     return Response(
@@ -156,6 +155,12 @@ def describe_uploads(context: Services) -> Response:
             "Tus-Max-Size": str(context.settings.max_upload_bytes),
         },
     )
+
+
+@router.options("/uploads/{upload_id}", status_code=204, response_class=Response, responses=declared())
+def describe_upload(upload_id: UploadId, context: Services) -> Response:
+    """The same for one upload, whether it exists or not."""
+    return describe_uploads(context)
 
 
 def _headers(context: Services, upload: Upload) -> dict[str, str]:

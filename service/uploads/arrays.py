@@ -8,6 +8,7 @@ import io
 import json
 import math
 import tempfile
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -29,6 +30,18 @@ _VERSIONS: dict[tuple[int, int], tuple[int, Callable[[IO[bytes]], Any]]] = {
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
 _HEADER_MAX = 10_000
+# What NumPy's reading of a header, which is a Python literal, can end in.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    tokenize.TokenError,
+    RecursionError,
+    MemoryError,
+    Warning,
+    EOFError,
+)
 _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
 _ID_BYTES_MAX = 4 * 512
@@ -42,7 +55,7 @@ FORMATS = "an .npz with arrays x and (optionally) ids, an .npy, or a .safetensor
 
 @dataclass(frozen=True)
 class PoolUpload:
-    """Inputs as a `.npy` file of float32 or float64, to be read once; and the ids that came with them.
+    """Inputs as a `.npy` file of float32 or float64, to be read in order; and the ids that came with them.
 
     The numbers are checked as they are read: reading raises InvalidError.
     """
@@ -113,7 +126,7 @@ def _checked_members(archive: zipfile.ZipFile, settings: ServiceSettings) -> dic
         if member.filename not in _MEMBERS or member.filename in members:
             raise InvalidError(
                 "unexpected_member",
-                f"the .npz has a member {member.filename!r} too many: it may hold x and ids, once each",
+                f"the .npz has a member {member.filename[:200]!r} too many: it may hold x and ids, once each",
             )
         if member.flag_bits & 1 or member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise InvalidError("unsupported_archive", "the .npz is encrypted or not compressed by deflate")
@@ -183,7 +196,7 @@ def _read_npy_header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
             if length > _HEADER_MAX:
                 raise ValueError(f"it is said to have {length} bytes, and {_HEADER_MAX} is the most")
             shape, fortran, dtype = parse(io.BytesIO(prefix + stream.read(length)))
-    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, Warning, EOFError) as error:
+    except _UNREADABLE as error:
         raise InvalidError("invalid_array", f"the array's header cannot be read: {error}"[:500]) from error
     if len(shape) > _DIMENSIONS_MAX or not all(isinstance(side, int) and 0 <= side < 2**53 for side in shape):
         raise InvalidError(

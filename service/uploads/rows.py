@@ -40,13 +40,13 @@ class Source:
 
 
 def float_rows(source: Source, ids: list[str] | None) -> tuple[str, BinaryIO]:
-    """(dtype, the numbers as a float `.npy` to be read once). Reading raises InvalidError `not_finite`.
+    """(dtype, the numbers as a float `.npy`, to be read from its beginning). Reading raises InvalidError `not_finite`.
 
     Numbers float32 cannot hold exactly (float64, large integers) become float64, all others float32. Nothing is
     written anywhere: each block is converted when it is read.
     """
     dtype = "float64" if _needs_double(source) else "float32"
-    return dtype, io.BufferedReader(_Converted(source, dtype, ids))
+    return dtype, io.BufferedReader(_Converted(lambda: _parts(source, dtype, ids)))
 
 
 def copied(stream: IO[bytes], target: IO[bytes], count: int) -> None:
@@ -60,12 +60,27 @@ def copied(stream: IO[bytes], target: IO[bytes], count: int) -> None:
 
 
 class _Converted(io.RawIOBase):
-    def __init__(self, source: Source, dtype: str, ids: list[str] | None) -> None:
-        self._parts = _parts(source, dtype, ids)
-        self._left = memoryview(b"")
+    def __init__(self, parts: Callable[[], Iterator[bytes]]) -> None:
+        self._start = parts
+        self._restart()
+
+    def _restart(self) -> None:
+        self._parts, self._left, self._at = self._start(), memoryview(b""), 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Back to the beginning, that is; and nowhere else."""
+        target = offset + (self._at if whence == io.SEEK_CUR else 0)
+        if target not in {0, self._at} or whence == io.SEEK_END:
+            raise io.UnsupportedOperation("the numbers are converted in order: only the beginning can be sought")
+        if target != self._at:
+            self._restart()
+        return target
 
     def readinto(self, target: Any) -> int:
         if not self._left:
@@ -73,6 +88,7 @@ class _Converted(io.RawIOBase):
         count = min(len(target), len(self._left))
         target[:count] = self._left[:count]
         self._left = self._left[count:]
+        self._at += count
         return count
 
 
