@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine bench-labels bench-drift lint clean
+.PHONY: demo test up install bench bench-engine bench-labels bench-drift fuzz lint clean
 
 install: $(STAMP)
 
@@ -59,6 +59,10 @@ bench-labels: $(STAMP) $(PEERS)/.installed
 # Errors of the live kernel model over 5,000 labels, for docs/learning-curve.md; about a quarter of an hour on two cores.
 bench-drift: $(STAMP)
 	@$(BIN)/python -m benchmarks.error_growth
+
+# Requests by the ten thousand, made from the service's own schema; about ten minutes.
+fuzz: $(STAMP)
+	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/service/test_fuzz.py --timeout 1200
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -186,7 +186,9 @@ class AlblOptions(UncertaintyOptions):
     exploration: Annotated[float, Field(strict=True, gt=0, le=0.5)] | None = Field(
         default=None, description="least probability of each arm; null: one over ten times the arms"
     )
-    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(default=0.1, description="failure probability of the bound")
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        default=0.1, description="failure probability of the bound"
+    )
     horizon: int = _whole(1, 1_000_000, 100, "labels over which the bandit's bound is to hold")
 
 

@@ -18,7 +18,9 @@ class FixMatch(Request):
     unlabeled_ratio: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
         default=7, description="unlabeled items per labeled one in a step"
     )
-    unlabeled_weight: Annotated[float, Field(strict=True, ge=0, le=1e3)] = Field(default=1.0, description="weight of their loss")
+    unlabeled_weight: Annotated[float, Field(strict=True, ge=0, le=1e3)] = Field(
+        default=1.0, description="weight of their loss"
+    )
     realign: bool = Field(
         default=True, strict=True, description="move pseudo-labels towards the classes' shares among the labels"
     )

@@ -41,7 +41,7 @@ def project(client: Client) -> str:
 
 
 class Relay:
-    """Between a client and a service; hangs up the first `times` times that it has passed on more than `after` bytes."""
+    """Between a client and a service; hangs up `times` times once it has passed on more than `after` bytes."""
 
     def __init__(self, url: str, after: int, times: int) -> None:
         host, port = url.removeprefix("http://").split(":")
