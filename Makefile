@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine bench-labels bench-drift soak lint clean
+.PHONY: demo test up install bench bench-engine bench-labels bench-drift fuzz soak lint clean
 
 install: $(STAMP)
 
@@ -64,6 +64,10 @@ bench-drift: $(STAMP)
 SOAK ?= --kills 200 --seed 7
 soak: $(STAMP)
 	@$(BIN)/python -m benchmarks.soak $(SOAK)
+
+# Requests by the ten thousand, made from the service's own schema; about ten minutes.
+fuzz: $(STAMP)
+	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/service/test_fuzz.py --timeout 1200
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -69,7 +69,7 @@ class KernelOptions(Request):
         "on that; projected: pntk through a random map",
     )
     # Below 1e-10 rounding, and not the ridge, would decide whether duplicates can both be labeled.
-    ridge: Annotated[float, Field(ge=1e-10, le=1e6)] = Field(
+    ridge: Annotated[float, Field(strict=True, ge=1e-10, le=1e6)] = Field(
         default=1e-4, description="relative to the mean diagonal of the kernel over the window"
     )
     window: Annotated[int, Field(strict=True, ge=1, le=50_000)] | Literal["all"] = Field(

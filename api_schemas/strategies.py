@@ -77,7 +77,7 @@ _NOISE: Any = Field(
     description="how much the label is doubted in advance, as a variance in units of the kernel's mean diagonal: "
     "beyond 0, items that resemble few others count for less; 0 as published",
 )
-Noise = Annotated[float, Field(ge=0, le=1e6)]
+Noise = Annotated[float, Field(strict=True, ge=0, le=1e6)]
 
 
 class MlmocOptions(StrategyOptions):
@@ -129,7 +129,7 @@ class GaussianProcessOptions(StrategyOptions):
     batch: Batch = _BATCH
     change: Change = _CHANGE
     features: Features = Field(default="auto", description="what distances are taken of")
-    length_scale: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+    length_scale: Annotated[float, Field(strict=True, gt=0, le=1e9)] | None = Field(
         default=None, description="of the squared-exponential kernel; null: the median distance"
     )
 
@@ -153,7 +153,7 @@ class DynamicalOptions(UncertaintyOptions):
         default="network", description="whose outputs give the loss: the checkpoint's, or the current kernel model's"
     )
     batch: Batch = _BATCH
-    gamma: Annotated[float, Field(ge=0, le=1e6)] = Field(
+    gamma: Annotated[float, Field(strict=True, ge=0, le=1e6)] = Field(
         default=1.0, description="weight of what an item shares with the labeled ones; 1 as published"
     )
 
@@ -183,10 +183,12 @@ class BadgeOptions(UncertaintyOptions):
 class AlblOptions(UncertaintyOptions):
     """Active learning by learning."""
 
-    exploration: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+    exploration: Annotated[float, Field(strict=True, gt=0, le=0.5)] | None = Field(
         default=None, description="least probability of each arm; null: one over ten times the arms"
     )
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.1, description="failure probability of the bound")
+    delta: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
+        default=0.1, description="failure probability of the bound"
+    )
     horizon: int = _whole(1, 1_000_000, 100, "labels over which the bandit's bound is to hold")
 
 
@@ -200,7 +202,7 @@ class BaldOptions(UncertaintyOptions):
     """BALD."""
 
     samples: int = _whole(2, 1000, 20, "networks drawn by dropout")
-    dropout: Annotated[float, Field(gt=0, lt=1)] = Field(
+    dropout: Annotated[float, Field(strict=True, gt=0, lt=1)] = Field(
         default=0.5, description="rate on the last layer's input, where the network has no dropout of its own"
     )
 

@@ -6,19 +6,21 @@ from pydantic import Field
 
 from api_schemas.common import Json, KernelOptions, Request, Seed
 
-Positive = Annotated[float, Field(gt=0, le=1e3)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e3)]
 
 
 class FixMatch(Request):
     """How unlabeled items take part in the loss `fixmatch`."""
 
-    confidence: Annotated[float, Field(gt=0, le=1)] = Field(
+    confidence: Annotated[float, Field(strict=True, gt=0, le=1)] = Field(
         default=0.95, description="least probability of a pseudo-label that counts"
     )
     unlabeled_ratio: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
         default=7, description="unlabeled items per labeled one in a step"
     )
-    unlabeled_weight: Annotated[float, Field(ge=0, le=1e3)] = Field(default=1.0, description="weight of their loss")
+    unlabeled_weight: Annotated[float, Field(strict=True, ge=0, le=1e3)] = Field(
+        default=1.0, description="weight of their loss"
+    )
     realign: bool = Field(
         default=True, strict=True, description="move pseudo-labels towards the classes' shares among the labels"
     )
@@ -41,7 +43,7 @@ class TrainRequest(Request):
     seed: Seed = 0
     learning_rate: Positive = Field(default=3e-3, description="the peak of the one-cycle schedule")
     batch_size: Annotated[int, Field(strict=True, ge=1, le=4096)] = 64
-    weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4
+    weight_decay: Annotated[float, Field(strict=True, ge=0, le=10)] = 1e-4
     warm_start: bool = Field(default=False, strict=True, description="begin with the active checkpoint's weights")
     standardise: bool = Field(
         default=True,

@@ -3,13 +3,15 @@
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx
 
 from api_schemas import jobs as job_wire
+from client import resumable
 from client.errors import JobFailedError, WaitTimeoutError
+from client.resumable import OnBytes
 from client.transport import T, Transport
 
 OnProgress = Callable[[job_wire.Job], None]
@@ -49,6 +51,24 @@ class Calls:
                 raise WaitTimeoutError(f"{found.kind} job {job_id} is still {found.status} after {timeout:g} seconds")
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
+
+    def _sent(
+        self,
+        kind: type[T],
+        path: str,
+        field: str,
+        opened: tuple[str, IO[bytes]],
+        form: dict[str, str],
+        on_bytes: OnBytes | None,
+        resume: str | None,
+    ) -> T:
+        """The answer to a form with a file: big ones are sent before, in parts that survive a lost connection."""
+        name, file = opened
+        if resume is not None or resumable.size_of(file) >= resumable.BIG:
+            upload = resumable.send_file(self._transport, file, name, on_bytes, resume)
+            # As multipart, like a form with a file.
+            return self._ask_once(kind, "POST", path, files={"upload": (None, upload)}, data=form)
+        return self._ask_once(kind, "POST", path, files={field: (name, file)}, data=form)
 
     def _await(
         self, kind: type[T], wait: int | None, on_progress: OnProgress | None, method: str, path: str, **more: Any

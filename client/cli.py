@@ -17,6 +17,7 @@ from client.cli_common import (
     FirstUrl,
     Key,
     ProjectName,
+    Resume,
     Url,
     common,
     follow,
@@ -25,6 +26,7 @@ from client.cli_common import (
     parsed_json,
     parsed_options,
     run,
+    sending,
     show,
     show_many,
 )
@@ -128,12 +130,14 @@ def add_to_pool(
     project: ProjectName,
     file: Existing,
     held_out: Annotated[bool, typer.Option(help="Predict these items, never suggest them.")] = False,
+    resume: Resume = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Add items from an .npz, .npy or .safetensors file."""
-    answer = run(url, key, lambda c: c.upload_pool(project, file, held_out=held_out))
+    with sending() as told:
+        answer = run(url, key, lambda c: c.upload_pool(project, file, held_out=held_out, on_bytes=told, resume=resume))
     show(answer, as_json, f"Added {answer.added} items of shape {answer.input_shape}; the pool has {answer.items}.")
 
 
@@ -151,6 +155,7 @@ def add_checkpoint(
         Path | None, typer.Option(exists=True, dir_okay=False, help="All of these in one JSON file instead.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until it is active.")] = True,
+    resume: Resume = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -166,7 +171,8 @@ def add_checkpoint(
     given = {"architecture": "mlp"} | given
 
     def call(client: Client) -> wire.Job:
-        job = client.upload_checkpoint(project, weights, **given)
+        with sending() as told:
+            job = client.upload_checkpoint(project, weights, **given, on_bytes=told, resume=resume)
         return follow(client, job) if wait else job
 
     job = run(url, key, call)

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,20 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column
 
 from api_schemas import jobs as wire
-from client.errors import ApiError, LookaheadError
+from client.errors import ApiError, InterruptedUploadError, LookaheadError
+from client.resumable import OnBytes
 from client.sdk import DEFAULT_URL, Client
 
 # Ids and class names may hold anything: none of it is markup.
@@ -33,6 +43,7 @@ Key = Annotated[str | None, typer.Option("--key", help="API key.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 ProjectName = Annotated[str, typer.Argument(help="The project's name.")]
 Existing = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+Resume = Annotated[str | None, typer.Option(help="Go on with the upload of this id, which was interrupted.")]
 T = TypeVar("T")
 
 
@@ -61,6 +72,8 @@ def run(url: str | None, key: str | None, call: Callable[[Client], T]) -> T:
             return call(client)
     except LookaheadError as error:
         err.print(f"{error} ({error.code})" if isinstance(error, ApiError) else str(error))
+        if isinstance(error, InterruptedUploadError):
+            err.print(f"Run the same command again with --resume {error.upload}")
         raise typer.Exit(1) from None
 
 
@@ -93,6 +106,19 @@ def follow(client: Client, job: wire.Job | str) -> wire.Job:
             progress.update(task, description=found.stage, completed=found.progress.done, total=total)
 
         return client.wait_for(job, update)
+
+
+@contextmanager
+def sending() -> Iterator[OnBytes]:
+    """A progress bar for a file in parts; it shows once the first part is on its way."""
+    columns = (TextColumn("sending"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("sending", visible=False)
+
+        def update(sent: int, total: int) -> None:
+            progress.update(task, completed=sent, total=total, visible=True)
+
+        yield update
 
 
 def parsed_json(text: str, name: str) -> Any:

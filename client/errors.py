@@ -22,6 +22,14 @@ class UnreachableError(LookaheadError):
     """Nothing answers at the address, or it is no address."""
 
 
+class InterruptedUploadError(UnreachableError):
+    """A file is sent in part; `upload` is the id to go on with."""
+
+    def __init__(self, upload: str, reason: str) -> None:
+        super().__init__(f"{reason}. What was sent is kept for a day: go on with upload {upload}")
+        self.upload = upload
+
+
 class UnexpectedAnswerError(LookaheadError):
     """Something answers at the address, and it is not a Lookahead service that this client understands."""
 

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from api_schemas import jobs as job_wire
 from client.calls import Calls, given, path_of
+from client.resumable import OnBytes
 from client.training import TrainSettings
-from client.uploads import weights_bytes
+from client.uploads import weights_file
 
 if TYPE_CHECKING:
     from client.uploads import Array
@@ -27,19 +28,18 @@ class JobCalls(Calls):
         *,
         loss: Literal["squared", "cross_entropy"] | None = None,
         kernel: Mapping[str, Any] | None = None,
+        on_bytes: OnBytes | None = None,
+        resume: str | None = None,
     ) -> job_wire.Job:
         """Upload weights: safetensors, a state dict of torch.save, or numpy arrays by state-dict key.
 
-        Bytes and files are recognised by their content. Returns the job that prepares them.
+        Bytes and files are recognised by their content; big ones go as in `upload_pool`. Returns the job that
+        prepares them.
         """
         manifest = {"architecture": architecture, **given(options=options, loss=loss, kernel=kernel)}
-        return self._ask_once(
-            job_wire.Job,
-            "POST",
-            path_of(project, "checkpoints"),
-            files={"weights": ("weights", weights_bytes(weights))},
-            data={"manifest": json.dumps(manifest)},
-        )
+        form = {"manifest": json.dumps(manifest)}
+        with weights_file(weights) as opened:
+            return self._sent(job_wire.Job, path_of(project, "checkpoints"), "weights", opened, form, on_bytes, resume)
 
     def train(
         self,

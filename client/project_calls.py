@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from api_schemas import projects as project_wire
 from client.calls import Calls, given, path_of
+from client.resumable import OnBytes
 from client.uploads import pool_file
 
 if TYPE_CHECKING:
@@ -67,13 +68,17 @@ class ProjectCalls(Calls):
         ids: Sequence[str] | None = None,
         *,
         held_out: bool = False,
+        on_bytes: OnBytes | None = None,
+        resume: str | None = None,
     ) -> project_wire.PoolAdded:
-        """Add items from a file as it is, or from an array (N, ...) with optional ids."""
+        """Add items from a file as it is, or from an array (N, ...) with optional ids.
+
+        Big files go in parts: `on_bytes` is told how far they are, and `resume` goes on with the upload that an
+        InterruptedUploadError named.
+        """
         form = {"held_out": "true" if held_out else "false"}
-        with pool_file(data, ids) as (name, file):
-            return self._ask_once(
-                project_wire.PoolAdded, "POST", path_of(project, "pool"), files={"file": (name, file)}, data=form
-            )
+        with pool_file(data, ids) as opened:
+            return self._sent(project_wire.PoolAdded, path_of(project, "pool"), "file", opened, form, on_bytes, resume)
 
     def items(self, project: str, state: str | None = None) -> Iterable[project_wire.Item]:
         """Items in pool order, page by page."""

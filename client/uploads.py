@@ -35,13 +35,14 @@ def pool_file(data: "Path | str | Array", ids: Sequence[str] | None) -> Iterator
     yield "pool.npz", packed
 
 
-def weights_bytes(weights: "Path | str | bytes | Mapping[str, Array]") -> bytes:
-    """The file of a path, bytes as given, or safetensors written from arrays by state-dict key."""
-    if isinstance(weights, bytes):
-        return weights
+@contextmanager
+def weights_file(weights: "Path | str | bytes | Mapping[str, Array]") -> Iterator[tuple[str, IO[bytes]]]:
+    """(file name, open file) of a path, of bytes, or of arrays by state-dict key written as safetensors."""
     if isinstance(weights, Path | str):
-        return Path(weights).read_bytes()
-    return _safetensors(weights)
+        with Path(weights).open("rb") as file:
+            yield Path(weights).name, file
+        return
+    yield "weights", io.BytesIO(weights if isinstance(weights, bytes) else _safetensors(weights))
 
 
 def _safetensors(arrays: "Mapping[str, Array]") -> bytes:

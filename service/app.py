@@ -1,7 +1,8 @@
 """The app factory."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -20,6 +21,7 @@ from service.limits import Limiter
 from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, HeadLimits, RequestIdMiddleware, SafeAnswers
 from service.operations.label_groups import add_together
+from service.operations.uploads import kept_swept, open_uploads
 from service.routes import (
     checkpoints,
     health,
@@ -33,6 +35,7 @@ from service.routes import (
     strategies,
     suggest,
     train,
+    uploads,
 )
 from service.schema import complete
 from service.scopes import annotate
@@ -73,12 +76,14 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     """
     settings = settings or ServiceSettings()
     sessions = connect(settings.database_url)
+    artifacts = Artifacts(settings.artifacts_url)
     keys_on = settings.lookahead_auth == "on"
     context = Context(
         settings=settings,
         sessions=sessions,
         redis=queue.connect(settings.redis_url),
-        artifacts=Artifacts(settings.artifacts_url),
+        artifacts=artifacts,
+        uploads=open_uploads(settings, artifacts),
         endings=Endings(settings.redis_url),
         keyring=Keyring(sessions),
         caller=NOBODY if keys_on else ANYBODY,
@@ -90,9 +95,13 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(kept_swept(context.uploads))
         async with context.endings.listening():
             measured.publisher.start()
             yield
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
         measured.publisher.stop()
         context.tracing.close()
         limiter.close()
@@ -109,17 +118,35 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     app.state.context = context
     app.state.label_commits = GroupCommit(add_together)
     app.state.metrics = measured
-    # From the innermost to the outermost.
+    _add_middleware(app, context, limiter, origins, measured)
+    context.tracing.instrument(app)
+    problems.install(app, origins)
+    idempotency.install(app)
+    _add_routes(app, settings)
+
+    made_schema = app.openapi
+    # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
+    app.openapi = lambda: annotate(complete(made_schema()), keys=keys_on)  # type: ignore[method-assign]
+
+    @app.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def _add_middleware(app: FastAPI, context: Context, limiter: Limiter, origins: list[str], measured: Metrics) -> None:
+    """What every request passes, from the innermost to the outermost."""
     app.add_middleware(BodyLimitAsProblem)
     app.add_middleware(
         AccessMiddleware,
-        on=keys_on,
+        on=context.settings.lookahead_auth == "on",
         origins=origins,
         routes=app.routes,
         keyring=context.keyring,
-        guard=Guard(context.keyring, limiter, settings.lookahead_failures_per_minute),
+        guard=Guard(context.keyring, limiter, context.settings.lookahead_failures_per_minute),
     )
-    app.add_middleware(AuditMiddleware, sessions=sessions)
+    app.add_middleware(AuditMiddleware, sessions=context.sessions)
     app.add_middleware(HeadLimits)
     app.add_middleware(MetricsMiddleware, metrics=measured)
     app.add_middleware(RequestIdMiddleware)
@@ -132,26 +159,29 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
-    context.tracing.instrument(app)
-    problems.install(app, origins)
-    idempotency.install(app)
+
+
+def _add_routes(app: FastAPI, settings: ServiceSettings) -> None:
     app.include_router(health.router)
-    for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics, keys):
+    for part in (
+        projects,
+        pool,
+        checkpoints,
+        uploads,
+        train,
+        labels,
+        suggest,
+        predictions,
+        strategies,
+        jobs,
+        metrics,
+        keys,
+    ):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
-        limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
+        limit = settings.max_upload_bytes if part in (pool, checkpoints, uploads) else settings.max_body_bytes
         app.include_router(
             part.router,
             max_body_size=limit,
             # No route takes more parts than these; a part that is no file is held in memory.
             form_limits={"max_files": 4, "max_fields": 16, "max_part_size": 2 * MIB},
         )
-
-    made_schema = app.openapi
-    # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
-    app.openapi = lambda: annotate(complete(made_schema()), keys=keys_on)  # type: ignore[method-assign]
-
-    @app.get("/", include_in_schema=False)
-    def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
-    return app

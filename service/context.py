@@ -13,6 +13,7 @@ from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import Sessions
 from store.jobs import Origin
+from store.uploads import Uploads
 from telemetry.traces import Tracing
 
 
@@ -24,6 +25,7 @@ class Context:
     sessions: Sessions
     redis: Redis
     artifacts: Artifacts
+    uploads: Uploads
     endings: Endings
     keyring: Keyring
     caller: Caller = NOBODY

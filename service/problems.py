@@ -18,6 +18,7 @@ from service.schema import allowed_methods
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_DETAIL_MAX = 4000
 
 
 class ServiceError(Exception):
@@ -70,6 +71,30 @@ class UnsupportedError(ServiceError):
     """A content type that the route does not take."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
+class LockedError(ServiceError):
+    """Another request is at it."""
+
+    status = HTTPStatus.LOCKED
+
+
+class PreconditionError(ServiceError):
+    """The request assumes what does not hold, such as another version of a protocol."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class StalledError(ServiceError):
+    """The body stopped coming."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class StorageFullError(ServiceError):
+    """No room is left on the disk."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
 
 
 class UnauthorizedError(ServiceError):
@@ -131,7 +156,8 @@ def _answer(
         type=f"urn:lookahead:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        # It may quote what was sent: a name of any length.
+        detail=detail if len(detail) <= _DETAIL_MAX else f"{detail[:_DETAIL_MAX]} ...",
         code=code,
         request_id=request_id,
         errors=list(errors) if errors else None,

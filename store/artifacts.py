@@ -34,6 +34,11 @@ class Artifacts:
         if self._local:
             Path(self._root).mkdir(parents=True, exist_ok=True)
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the blobs lie, if that is a folder."""
+        return Path(self._root) if self._local else None
+
     def put_file(self, source: BinaryIO) -> str:
         """Store everything from the current position of `source`; returns the SHA-256 in hexadecimal."""
         self._staging().mkdir(parents=True, exist_ok=True)

@@ -31,3 +31,19 @@ class LeasedMeanwhileError(StoreError):
 
 class KeyReusedError(StoreError):
     """An idempotency key came again with another request."""
+
+
+class UploadMissingError(StoreError):
+    """There is no such upload, or it is somebody else's, or it has expired."""
+
+
+class UploadBusyError(StoreError):
+    """Another request holds the upload."""
+
+
+class UploadOffsetError(StoreError):
+    """Bytes do not go on where the upload stands."""
+
+
+class UploadsFullError(StoreError):
+    """There is no room for another upload."""

@@ -13,7 +13,8 @@ from service.operations import checkpoints
 from service.operations.jobs import links
 from service.problems import InvalidError, declared
 from service.routes.parameters import ProjectName
-from service.routes.pool import size_of
+from service.routes.pool import UploadField, sent
+from service.routes.uploads import Owner
 
 router = APIRouter(tags=["checkpoints"])
 
@@ -33,20 +34,23 @@ def read_manifest(part: UploadFile | str) -> Manifest:
         raise InvalidError("invalid_manifest", f"{where}{': ' if where else ''}{first['msg']}") from error
 
 
-@router.post("/projects/{name}/checkpoints", status_code=202, responses=declared(400, 404, 409, 413))
+@router.post("/projects/{name}/checkpoints", status_code=202, responses=declared(400, 404, 409, 413, 423))
 def add_checkpoint(
     name: ProjectName,
     context: Services,
     response: Response,
     once: OnceOnly,
-    weights: Annotated[
-        UploadFile, File(description="`.safetensors` or a `.pt` state dict, with the architecture's tensors")
-    ],
+    owner: Owner,
     manifest: Annotated[UploadFile | str, Form(description="JSON: architecture, options and perhaps loss and kernel")],
+    weights: Annotated[
+        UploadFile | None,
+        File(description="`.safetensors` or a `.pt` state dict, with the architecture's tensors"),
+    ] = None,
+    upload: UploadField = None,
 ) -> wire.Job:
     """Upload a checkpoint. It is active once the job has prepared its kernel state."""
-    size, said = size_of(weights), read_manifest(manifest)
-    with once.asked(said, weights.file).replaying():
-        job = checkpoints.add(context, name, weights.file, size, said, once)
+    said = read_manifest(manifest)
+    with sent(context, owner, once, said, field="weights", file=weights, upload=upload) as (opened, size):
+        job = checkpoints.add(context, name, opened, size, said, once)
     response.headers.update(links(job.id))
     return job

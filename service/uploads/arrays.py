@@ -4,24 +4,44 @@ Whatever arrives is treated as hostile: sizes are compared with limits before an
 unpickled, and memory stays at one block of rows however large the upload is.
 """
 
+import io
 import json
 import math
 import tempfile
+import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 
 from service.problems import InvalidError, TooLargeError
 from service.settings import ServiceSettings
-from service.uploads.rows import BLOCK, ArrayHeader, to_float_rows
+from service.uploads.rows import ArrayHeader, Source, copied, float_rows
 from service.uploads.safetensors import read_header
+from service.uploads.zips import BoundedReader
 
+_VERSIONS: dict[tuple[int, int], tuple[int, Callable[[IO[bytes]], Any]]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
+_HEADER_MAX = 10_000
+# What NumPy's reading of a header, which is a Python literal, can end in.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    tokenize.TokenError,
+    RecursionError,
+    MemoryError,
+    Warning,
+    EOFError,
+)
 _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
 _ID_BYTES_MAX = 4 * 512
@@ -35,7 +55,10 @@ FORMATS = "an .npz with arrays x and (optionally) ids, an .npy, or a .safetensor
 
 @dataclass(frozen=True)
 class PoolUpload:
-    """Inputs on disk, float32 or float64, finite, as a readable `.npy` file; and the ids that came with them."""
+    """Inputs as a `.npy` file of float32 or float64, to be read in order; and the ids that came with them.
+
+    The numbers are checked as they are read: reading raises InvalidError.
+    """
 
     file: BinaryIO
     items: int
@@ -46,42 +69,54 @@ class PoolUpload:
 
 @contextmanager
 def read_pool(file: BinaryIO, size: int, settings: ServiceSettings) -> Iterator[PoolUpload]:
-    """The upload, checked and converted. Raises InvalidError, TooLargeError."""
+    """The upload, checked, its numbers as they will be stored. Raises InvalidError, TooLargeError."""
     file.seek(0)
     magic = file.read(8)
-    with tempfile.TemporaryFile() as raw, tempfile.TemporaryFile() as converted:
+    with ExitStack() as stack, tempfile.TemporaryFile() as raw:
         if magic.startswith(b"\x93NUMPY"):
-            file.seek(0)
-            header, ids = _extract(file, size, raw, settings), None
+            source, ids = _extract(_from(file, 0), size, settings), None
         elif magic.startswith(b"PK\x03\x04"):
-            header, ids = _extract_npz(file, raw, settings)
+            source, ids = _extract_npz(file, stack, settings)
         elif len(magic) == 8 and 2 <= int.from_bytes(magic, "little") <= size - 8:
-            header, ids = _extract_safetensors(file, size, raw, settings)
+            source, ids = _extract_safetensors(file, size, settings)
         elif magic.startswith(b"\x80"):
             raise InvalidError("pickle_refused", f"this is a pickle, which can run code when read: send {FORMATS}")
         else:
             raise InvalidError("unknown_format", f"the file is not one of the formats taken: send {FORMATS}")
+        header = source.header
         if ids is not None and len(ids) != header.shape[0]:
             raise InvalidError("wrong_shape", f"there are {len(ids)} ids for {header.shape[0]} items")
-        dtype = to_float_rows(raw, header, ids, converted)
-        converted.seek(0)
+        if header.fortran:
+            # It has to be mapped, and where it lies now may be compressed, or not on disk.
+            copied(source.start(), raw, header.nbytes)
+            source = Source(header, lambda: raw)
+        dtype, converted = float_rows(source, ids)
         yield PoolUpload(converted, header.shape[0], header.shape[1:], dtype, ids)
+
+
+def _from(file: BinaryIO, offset: int) -> Callable[[], IO[bytes]]:
+    def start() -> IO[bytes]:
+        file.seek(offset)
+        return file
+
+    return start
 
 
 # Containers
 
 
-def _extract_npz(file: BinaryIO, raw: IO[bytes], settings: ServiceSettings) -> tuple[ArrayHeader, list[str] | None]:
+def _extract_npz(file: BinaryIO, stack: ExitStack, settings: ServiceSettings) -> tuple[Source, list[str] | None]:
+    reader = BoundedReader(file, "send one written by numpy.savez")
     try:
-        with zipfile.ZipFile(file) as archive:
-            members = _checked_members(archive, settings)
-            with archive.open(members["x.npy"]) as stream:
-                header = _extract(stream, members["x.npy"].file_size, raw, settings)
-            if "ids.npy" not in members:
-                return header, None
-            with archive.open(members["ids.npy"]) as stream:
-                return header, _read_ids(stream, members["ids.npy"].file_size, header.shape[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError) as error:
+        archive = stack.enter_context(zipfile.ZipFile(cast(BinaryIO, reader)))
+        members = _checked_members(archive, settings)
+        reader.listed = True
+        source = _extract(lambda: archive.open(members["x.npy"]), members["x.npy"].file_size, settings)
+        if "ids.npy" not in members:
+            return source, None
+        with archive.open(members["ids.npy"]) as stream:
+            return source, _read_ids(stream, members["ids.npy"].file_size, source.header.shape[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError) as error:
         raise InvalidError("truncated_upload", f"the .npz is damaged or cut short: {error}") from error
 
 
@@ -91,7 +126,7 @@ def _checked_members(archive: zipfile.ZipFile, settings: ServiceSettings) -> dic
         if member.filename not in _MEMBERS or member.filename in members:
             raise InvalidError(
                 "unexpected_member",
-                f"the .npz has a member {member.filename!r} too many: it may hold x and ids, once each",
+                f"the .npz has a member {member.filename[:200]!r} too many: it may hold x and ids, once each",
             )
         if member.flag_bits & 1 or member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             raise InvalidError("unsupported_archive", "the .npz is encrypted or not compressed by deflate")
@@ -107,9 +142,7 @@ def _checked_members(archive: zipfile.ZipFile, settings: ServiceSettings) -> dic
     return members
 
 
-def _extract_safetensors(
-    file: BinaryIO, size: int, raw: IO[bytes], settings: ServiceSettings
-) -> tuple[ArrayHeader, list[str] | None]:
+def _extract_safetensors(file: BinaryIO, size: int, settings: ServiceSettings) -> tuple[Source, list[str] | None]:
     found = read_header(file, size)
     if set(found.tensors) != {"x"}:
         raise InvalidError("x_missing", "the .safetensors must hold one tensor, x, with the items, (N, ...)")
@@ -117,54 +150,59 @@ def _extract_safetensors(
     if entry.dtype not in _SAFETENSORS:
         raise _wrong_dtype(entry.dtype)
     header = _checked_header(ArrayHeader(np.dtype(_SAFETENSORS[entry.dtype]), entry.shape, False), settings)
-    file.seek(entry.start)
-    _copy(file, raw, header.nbytes)
+    source = Source(header, _from(file, entry.start))
     if "ids" not in found.metadata:
-        return header, None
+        return source, None
     try:
         ids = json.loads(found.metadata["ids"])
     except (ValueError, RecursionError) as error:
         raise InvalidError("invalid_ids", f"the metadata entry ids is not JSON: {error}") from error
     if not isinstance(ids, list):
         raise InvalidError("invalid_ids", "the metadata entry ids is not a JSON list of strings")
-    return header, _checked_ids(ids)
+    return source, _checked_ids(ids)
 
 
 # Arrays
 
 
-def _extract(stream: IO[bytes], size: int, raw: IO[bytes], settings: ServiceSettings) -> ArrayHeader:
-    """Check an `.npy` header and copy exactly the bytes it announces."""
-    header, read = _read_npy_header(stream)
+def _extract(opened: Callable[[], IO[bytes]], size: int, settings: ServiceSettings) -> Source:
+    """Check an `.npy` of `size` bytes, which `opened` opens, by its header."""
+    header, read = _read_npy_header(opened())
     _checked_header(header, settings)
     if read + header.nbytes != size:
         state = "cut short" if read + header.nbytes > size else "longer than its header says"
         raise InvalidError("truncated_upload", f"the array is {state}: {size} bytes, {read + header.nbytes} expected")
-    _copy(stream, raw, header.nbytes)
-    return header
+
+    def start() -> IO[bytes]:
+        stream = opened()
+        stream.read(read)
+        return stream
+
+    return Source(header, start)
 
 
 def _read_npy_header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
+    """The header, and how many bytes it takes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             version = np.lib.format.read_magic(stream)
-            if version == (1, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-                prefix = 10
-            elif version == (2, 0):
-                shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-                prefix = 12
-            else:
+            if version not in _VERSIONS:
                 raise ValueError(f"version {version} of the format is not one NumPy writes for plain arrays")
-    except (ValueError, TypeError, LookupError, SyntaxError, RecursionError, MemoryError, Warning, EOFError) as error:
+            width, parse = _VERSIONS[version]
+            prefix = stream.read(width)
+            length = int.from_bytes(prefix, "little")
+            # NumPy would read it first, and it may claim to be as long as the file.
+            if length > _HEADER_MAX:
+                raise ValueError(f"it is said to have {length} bytes, and {_HEADER_MAX} is the most")
+            shape, fortran, dtype = parse(io.BytesIO(prefix + stream.read(length)))
+    except _UNREADABLE as error:
         raise InvalidError("invalid_array", f"the array's header cannot be read: {error}"[:500]) from error
     if len(shape) > _DIMENSIONS_MAX or not all(isinstance(side, int) and 0 <= side < 2**53 for side in shape):
         raise InvalidError(
             "invalid_array", f"the array's shape is not one of at most {_DIMENSIONS_MAX} counts below 2**53"
         )
-    # NumPy pads headers to a multiple of 64; the stream's position says how long this one was.
-    return ArrayHeader(dtype, shape, fortran), max(stream.tell(), prefix)
+    return ArrayHeader(dtype, shape, fortran), 8 + width + length
 
 
 def _checked_header(header: ArrayHeader, settings: ServiceSettings) -> ArrayHeader:
@@ -193,17 +231,6 @@ def _checked_header(header: ArrayHeader, settings: ServiceSettings) -> ArrayHead
 
 def _wrong_dtype(dtype: str) -> InvalidError:
     return InvalidError("unsupported_dtype", f"x is {dtype}; items are float16, float32, float64, integers or booleans")
-
-
-def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
-    left = count
-    while left:
-        block = source.read(min(BLOCK, left))
-        if not block:
-            raise InvalidError("truncated_upload", f"the upload ends {left} bytes early")
-        target.write(block)
-        left -= len(block)
-    target.flush()
 
 
 # Ids

@@ -4,32 +4,14 @@ import zipfile
 from typing import BinaryIO
 
 from service.problems import InvalidError, TooLargeError
+from service.uploads.zips import BoundedReader
 
 MAGIC = b"PK\x03\x04"
-_DIRECTORY_MAX = 2 << 20
 _MEMBERS_MAX = 20_000
 _SAVE_STATE_DICT = (
     "save the weights alone, safetensors.torch.save_file(model.state_dict(), path), and send them with the name of "
     "their architecture"
 )
-
-
-class _Reader:
-    """The file, for reading in small pieces: zipfile would read a directory of any length at once."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell = file.seek, file.tell
-        self._file = file
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most the longest directory. Raises TooLargeError."""
-        most = _DIRECTORY_MAX + 1
-        block = self._file.read(most if size < 0 else min(size, most))
-        if len(block) == most:
-            raise TooLargeError(
-                "expands_too_much", f"the archive's directory is longer than {_DIRECTORY_MAX} bytes: {_SAVE_STATE_DICT}"
-            )
-        return block
 
 
 def check_archive(file: BinaryIO, size: int, known: str) -> None:
@@ -39,7 +21,7 @@ def check_archive(file: BinaryIO, size: int, known: str) -> None:
     """
     file.seek(0)
     try:
-        with zipfile.ZipFile(_Reader(file)) as archive:
+        with zipfile.ZipFile(BoundedReader(file, _SAVE_STATE_DICT)) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeError, ValueError) as error:
         raise InvalidError("truncated_upload", f"the .pt file is damaged or cut short: {error}") from error

@@ -8,7 +8,12 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load, save
 
-from client.uploads import pool_file, weights_bytes
+from client.uploads import pool_file, weights_file
+
+
+def weights_bytes(given: Any) -> bytes:
+    with weights_file(given) as (_, file):
+        return file.read()
 
 
 def test_weights_read_back_by_another_reader() -> None:

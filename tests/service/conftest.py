@@ -1,15 +1,22 @@
 """A project with a pool, and the means to say that nothing in the database has changed."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from embedded.servers import Postgres, Valkey
+from service.app import create_app
 from service.settings import ServiceSettings
 from store.database import Sessions
 from store.tables import Base
 from tests.api import Api
+from tests.conftest import administrator, database
 from tests.service.keyed import Keyed, keyed_service
 from worker import queue
 
@@ -43,3 +50,39 @@ def keyed(settings: ServiceSettings, sessions: Sessions) -> Iterator[Keyed]:
         redis.flushdb()
     with keyed_service(settings, sessions) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared_settings(
+    postgres: Postgres, _template: str, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceSettings]:
+    """One database and one folder for a module whose many tests change nothing that matters to the others."""
+    name = f"test_{uuid.uuid4().hex}"
+    folder: Path = tmp_path_factory.mktemp("shared")
+    with administrator(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
+    yield ServiceSettings(
+        database_url=database(postgres, name),
+        redis_url=valkey.url,
+        artifacts_url=f"file://{folder}/artifacts",
+        max_open_uploads=20,
+        max_upload_bytes=64 << 20,
+        max_open_upload_bytes=1 << 30,
+    )
+    with administrator(postgres) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def shared_app(shared_settings: ServiceSettings) -> FastAPI:
+    return create_app(shared_settings)
+
+
+@pytest.fixture(scope="module")
+def shared(shared_app: FastAPI) -> Iterator[Api]:
+    """A service with the project `p`, which has a pool of 30 items of 6 numbers."""
+    with TestClient(shared_app, raise_server_exceptions=False) as client:
+        api = Api(client)
+        api.project()
+        api.pool()
+        yield api

@@ -72,6 +72,21 @@ REQUESTS: dict[str, tuple[str, Any, int, str, str]] = {
         "invalid_request",
         "ridge",
     ),
+    "project: ridge is a truth value": (
+        "/projects",
+        {"name": "r", "classes": ["a", "b"], "kernel": {"ridge": True}},
+        422,
+        "invalid_request",
+        "ridge",
+    ),
+    "project: ridge is text": (
+        "/projects",
+        {"name": "r", "classes": ["a", "b"], "kernel": {"ridge": "0.1"}},
+        422,
+        "invalid_request",
+        "ridge",
+    ),
+    "train: rate is a truth value": ("/projects/p/train", {"learning_rate": True}, 422, "invalid_request", "rate"),
     "project: window": (
         "/projects",
         {"name": "r", "classes": ["a", "b"], "kernel": {"window": "most"}},

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from service.uploads import torch_archives
+from service.uploads import torch_archives, zips
 from tests import factories
 from tests.api import Api, archive, assert_problem, npy, torch_save, weights
 from worker.networks import build
@@ -189,7 +189,7 @@ def test_archives_of_too_many_members(api: Api, ready: Callable[[], None], monke
     data = torch_save(MODULE.state_dict())
     monkeypatch.setattr(torch_archives, "_MEMBERS_MAX", 3)
     assert_problem(api.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "members")
-    monkeypatch.setattr(torch_archives, "_DIRECTORY_MAX", 100)
+    monkeypatch.setattr(zips, "DIRECTORY_MAX", 100)
     assert_problem(api.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "directory")
     ready()
 

@@ -1,0 +1,119 @@
+"""Big files, by version 1.0 of the tus protocol: in parts, and on from where a lost connection left off."""
+
+import base64
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from client.errors import ApiError, InterruptedUploadError, LookaheadError, UnreachableError
+from client.transport import Transport
+
+BIG = 64 << 20  # bytes from which a file is sent this way
+PART = 32 << 20  # bytes of one request: proxies bound them
+_BLOCK = 1 << 18
+_TRIES = 8
+_PAUSE_SECONDS = 0.5
+_VERSION = {"Tus-Resumable": "1.0.0"}
+_PASSING = {408, 409, 423, 429, 500, 502, 503, 504}
+
+OnBytes = Callable[[int, int], None]  # bytes sent, bytes in all
+
+
+def size_of(file: IO[bytes]) -> int:
+    """Bytes of an open file, from its beginning."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def send_file(
+    transport: Transport, file: IO[bytes], name: str, on_bytes: OnBytes | None = None, resume: str | None = None
+) -> str:
+    """Send a whole file, or the rest of an upload that was begun; returns the upload's id.
+
+    Raises ApiError where the service refuses, InterruptedUploadError with the id where it cannot be reached for long.
+    """
+    length = size_of(file)
+    upload = resume or _begin(transport, name, length)
+    sending = _Sending(transport, file, length, upload, on_bytes)
+    try:
+        sending.run(0 if resume is None else sending.offset())
+    except UnreachableError as error:
+        raise InterruptedUploadError(upload, str(error)) from error
+    return upload
+
+
+def _begin(transport: Transport, name: str, length: int) -> str:
+    encoded = base64.b64encode(name.encode()[:255]).decode()
+    headers = {**_VERSION, "Upload-Length": str(length), "Upload-Metadata": f"filename {encoded}"}
+    answer = transport.send("POST", "/uploads", headers=headers)
+    return str(answer.headers["Location"]).rpartition("/")[2]
+
+
+class _Sending:
+    def __init__(
+        self, transport: Transport, file: IO[bytes], length: int, upload: str, on_bytes: OnBytes | None
+    ) -> None:
+        self._transport, self._file, self._length = transport, file, length
+        self._path = f"/uploads/{upload}"
+        self._on_bytes = on_bytes
+
+    def run(self, offset: int) -> None:
+        failures = 0
+        while offset < self._length:
+            try:
+                offset, failures = self._part(offset), 0
+            except LookaheadError as error:
+                failures += 1
+                if failures == _TRIES or not _passing(error):
+                    raise
+                time.sleep(_PAUSE_SECONDS * 2 ** min(failures - 1, 5))
+                before, offset = offset, self._offset_or(offset)
+                failures = 0 if offset > before else failures
+            self._tell(offset)
+
+    def offset(self) -> int:
+        """Where the service says the upload stands."""
+        answer = self._transport.send("HEAD", self._path, repeatable=True, headers=_VERSION)
+        return int(answer.headers["Upload-Offset"])
+
+    def _offset_or(self, known: int) -> int:
+        # Still away: the next part fails too, and that is counted there.
+        try:
+            return self.offset()
+        except LookaheadError as error:
+            if not _passing(error):
+                raise
+            return known
+
+    def _part(self, offset: int) -> int:
+        size = min(PART, self._length - offset)
+        headers = {
+            **_VERSION,
+            "Upload-Offset": str(offset),
+            "Content-Type": "application/offset+octet-stream",
+            "Content-Length": str(size),
+        }
+        answer = self._transport.send("PATCH", self._path, headers=headers, content=self._blocks(offset, size))
+        return int(answer.headers["Upload-Offset"])
+
+    def _blocks(self, offset: int, size: int) -> Iterator[bytes]:
+        self._file.seek(offset)
+        sent = 0
+        while sent < size:
+            block = self._file.read(min(_BLOCK, size - sent))
+            if not block:
+                raise ValueError("the file has become shorter while it was sent")
+            yield block
+            sent += len(block)
+            self._tell(offset + sent)
+
+    def _tell(self, sent: int) -> None:
+        if self._on_bytes is not None:
+            self._on_bytes(sent, self._length)
+
+
+def _passing(error: LookaheadError) -> bool:
+    """Whether the same may work a little later."""
+    return isinstance(error, UnreachableError) or (isinstance(error, ApiError) and error.status in _PASSING)
