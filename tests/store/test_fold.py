@@ -15,7 +15,7 @@ from store.opinions import NewEvent, Rule
 from store.tables import Item, LabelEvent, Opinion, Project
 from tests import oracles
 
-ITEMS = 3
+ITEMS = 2  # few, so that events meet
 RULES = [{"rule": "latest"}, {"rule": "majority"}, {"rule": "overlap", "overlap": 2}, {"rule": "overlap", "overlap": 3}]
 WHO = ("ann", "bob", "eve")
 
@@ -114,6 +114,19 @@ def test_majority_by_hand(said: list[str], label: str, sessions: Sessions) -> No
         assert session.scalar(sa.select(Item.label).where(Item.project_id == project_id, Item.position == 0)) == (
             "abc".index(label)
         )
+
+
+def test_a_change_of_mind_within_one_batch_is_one(sessions: Sessions) -> None:
+    """Back to the first class by way of another, or of nothing: the vote counts from its return."""
+    for between in (NewEvent(0, "label", 1, "ann"), NewEvent(0, "withdraw", None, "ann"), NewEvent(0, "withdraw")):
+        with sessions() as session:
+            project_id = project(session, {"rule": "majority"})
+            again = NewEvent(0, "label", 0, "ann")
+            labels.append(session, project_id, [again])
+            labels.append(session, project_id, [between, again])
+            check(session, project_id, {"rule": "majority"})
+            assert session.scalar(sa.select(Opinion.since).where(Opinion.project_id == project_id)) == 3
+            session.rollback()
 
 
 def test_the_number_of_statements_does_not_grow(sessions: Sessions) -> None:
