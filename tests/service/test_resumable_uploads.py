@@ -92,6 +92,20 @@ def test_one_that_is_not_complete_is_not_taken(api: Api) -> None:
     assert offset(api, place) == 70
 
 
+def test_a_repeated_request_is_answered_though_the_upload_is_used_up(api: Api) -> None:
+    data = fresh()
+    place = begin(api, len(data))
+    patch(api, place, 0, data)
+    form, key = {"upload": place.rpartition("/")[2]}, {"Idempotency-Key": place}
+    first = api.client.post("/projects/p/pool", data=form, headers=key)
+    again = api.client.post("/projects/p/pool", data=form, headers=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    other = api.client.post("/projects/p/pool", data={"upload": "a" * 32}, headers=key)
+    assert_problem(other, 409, "idempotency_conflict")
+
+
 def test_one_that_is_refused_is_kept(api: Api) -> None:
     data = b"no array at all" * 10
     place = begin(api, len(data))
