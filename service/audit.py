@@ -8,6 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.idempotency import REPLAYED
 from service.scopes import Rule
 from store import audit
 from store.database import Sessions, relax_durability
@@ -20,6 +21,7 @@ REFUSALS_PER_MINUTE = 600
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Of path parameters only those that we made ourselves: anything else may be a mistyped secret.
 _OWN_ID = re.compile(r"(?:[0-9a-f]{8}|job-[0-9a-f]{32})\Z")
+_REPLAYED = REPLAYED.lower().encode()
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
@@ -41,7 +43,9 @@ class AuditMiddleware:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self._note(scope, message["status"])
+                # A replay is an answer from before: its work was done, and written down, then.
+                if not any(name == _REPLAYED for name, _ in message.get("headers", [])):
+                    await self._note(scope, message["status"])
             await send(message)
 
         try:
