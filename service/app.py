@@ -19,6 +19,7 @@ from service.routes import (
     health,
     jobs,
     labels,
+    leases,
     metrics,
     pool,
     predictions,
@@ -86,7 +87,7 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     idempotency.install(app)
     app.include_router(health.router)
     keyed = [Depends(auth.check)]
-    for part in (projects, pool, checkpoints, train, labels, suggest, predictions, strategies, jobs, metrics):
+    for part in (projects, pool, checkpoints, train, labels, suggest, leases, predictions, strategies, jobs, metrics):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
         limit = settings.max_upload_bytes if part in (pool, checkpoints) else settings.max_body_bytes
         app.include_router(part.router, dependencies=keyed, max_body_size=limit)

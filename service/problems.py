@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from api_schemas.common import FieldProblem, Problem
 from service.schema import allowed_methods
+from store.artifacts import is_full
+from store.errors import StorageFullError
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,12 @@ class UnauthorizedError(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
 
 
+class FullError(ServiceError):
+    """There is no room left for what was sent."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
+
+
 class UnavailableError(ServiceError):
     """A part that is needed is away; the same request may work later."""
 
@@ -132,6 +141,12 @@ def too_large(request: Request) -> JSONResponse:
     )
 
 
+def _full(request: Request, reason: object) -> JSONResponse:
+    log.error("no room left: %s", reason)
+    detail = "the disk is full on our side: nothing was changed, try again once there is room"
+    return _answer(request, 507, "storage_full", detail, headers={"Retry-After": "60"})
+
+
 def _field(location: Sequence[str | int]) -> str:
     return ".".join(str(part) for part in location if part not in {"body", "query", "path", "header"})
 
@@ -180,6 +195,9 @@ def install(app: FastAPI) -> None:
     def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return too_large(request)
+        if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
+            # A large upload is set down on disk while its parts are read.
+            return _full(request, error.__cause__)
         code = _CODES.get(error.status_code, "http_error")
         detail = str(error.detail)
         if error.status_code == HTTPStatus.NOT_FOUND:
@@ -190,18 +208,41 @@ def install(app: FastAPI) -> None:
             detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
         return _answer(request, error.status_code, code, detail, headers=headers)
 
+    _install_storage(app)
+    _install_last(app)
+
+
+def _install_storage(app: FastAPI) -> None:
+    """The database away, or no room left: ours to mend, and nothing was changed."""
+
     @app.exception_handler(InterfaceError)
     @app.exception_handler(OperationalError)
     def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
+        if isinstance(error.orig, psycopg.errors.DiskFull):
+            return _full(request, error.orig)
         log.warning("the database is away: %s", error.orig)
         detail = "the database cannot be reached: nothing was changed, try again"
         return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
 
+    @app.exception_handler(StorageFullError)
+    def storage_full(request: Request, error: StorageFullError) -> JSONResponse:
+        return _full(request, error)
+
+    @app.exception_handler(OSError)
+    def system(request: Request, error: OSError) -> JSONResponse:
+        return _full(request, error) if is_full(error) else _unexpected(request, error)
+
+
+def _install_last(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.exception("request failed", exc_info=error)
-        detail = "an error on our side; the request id leads to it in the service's log"
-        return _answer(request, 500, "internal_error", detail)
+        return _unexpected(request, error)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.exception("request failed", exc_info=error)
+    detail = "an error on our side; the request id leads to it in the service's log"
+    return _answer(request, 500, "internal_error", detail)
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -211,5 +252,5 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 401, 422, 500, 503})
+        for status in sorted({*statuses, 401, 422, 500, 503, 507})
     }

@@ -12,7 +12,7 @@ from api_schemas import jobs as wire
 from service.context import Context
 from service.endings import set_within
 from service.operations import projects
-from service.problems import ConflictError, InvalidError, ServiceError, UnavailableError, UnknownError
+from service.problems import ConflictError, FullError, InvalidError, ServiceError, UnavailableError, UnknownError
 from store import jobs, states
 from store.database import relax_durability
 from store.tables import Job, Json, Project
@@ -31,6 +31,7 @@ _ERRORS: dict[str, type[ServiceError]] = {
     "too_few_outputs": ConflictError,
     "batch_too_large": InvalidError,
     "too_large": InvalidError,
+    "storage_full": FullError,
 }
 
 

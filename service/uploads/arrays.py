@@ -21,6 +21,7 @@ from service.problems import InvalidError, TooLargeError
 from service.settings import ServiceSettings
 from service.uploads.rows import BLOCK, ArrayHeader, to_float_rows
 from service.uploads.safetensors import read_header
+from store.artifacts import is_full
 
 _MEMBERS = {"x.npy", "ids.npy"}
 _ITEM_ENTRIES_MAX = 10_000_000
@@ -82,6 +83,8 @@ def _extract_npz(file: BinaryIO, raw: IO[bytes], settings: ServiceSettings) -> t
             with archive.open(members["ids.npy"]) as stream:
                 return header, _read_ids(stream, members["ids.npy"].file_size, header.shape[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         raise InvalidError("truncated_upload", f"the .npz is damaged or cut short: {error}") from error
 
 
