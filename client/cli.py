@@ -31,6 +31,7 @@ from client.cli_common import (
     show_many,
 )
 from client.cli_jobs import jobs_app, train, watch
+from client.cli_leases import leases_app
 from client.cli_projects import classes_app, show_curve
 from client.sdk import Client
 
@@ -52,6 +53,7 @@ for name, part in (
     ("checkpoint", checkpoint_app),
     ("jobs", jobs_app),
     ("labels", labels_app),
+    ("leases", leases_app),
 ):
     app.add_typer(part, name=name)
 project_app.add_typer(classes_app, name="classes")

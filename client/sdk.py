@@ -7,6 +7,7 @@ from client.calls import OnProgress
 from client.job_calls import JobCalls
 from client.key_calls import KeyCalls
 from client.label_calls import LabelCalls
+from client.lease_calls import LeaseCalls
 from client.project_calls import ProjectCalls
 from client.suggest_calls import SuggestCalls
 from client.transport import Transport
@@ -16,7 +17,7 @@ __all__ = ["DEFAULT_URL", "Client", "OnProgress"]
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-class Client(ProjectCalls, JobCalls, LabelCalls, SuggestCalls, KeyCalls):
+class Client(ProjectCalls, JobCalls, LabelCalls, SuggestCalls, LeaseCalls, KeyCalls):
     """A connection to one service. Also a context manager."""
 
     def __init__(self, url: str = DEFAULT_URL, key: str | None = None, timeout: float = 120.0) -> None:

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from client.cli import app
+from embedded.cli_data import backup_command, gc_command, restore_command
 from embedded.errors import StartError, StopRequested
 from embedded.process import python_environment
 from embedded.servers import Postgres
-from embedded.supervisor import Supervisor
+from embedded.supervisor import Supervisor, default_children
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -26,9 +28,31 @@ def up(
     port: Annotated[int, typer.Option(envvar="PORT", help="Where the service listens.")] = 8000,
     host: Annotated[str, typer.Option(envvar="HOST", help="Address to bind.")] = "127.0.0.1",
     home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder.")] = HOME_DEFAULT,
+    workers: Annotated[
+        int, typer.Option(envvar="LOOKAHEAD_WORKERS", min=1, max=64, help="Workers that answer suggestions.")
+    ] = 1,
+    service_processes: Annotated[
+        int, typer.Option(envvar="LOOKAHEAD_SERVICE_PROCESSES", min=1, max=64, help="Processes that serve HTTP.")
+    ] = 1,
+    give_up_after: Annotated[
+        int,
+        typer.Option(
+            envvar="LOOKAHEAD_GIVE_UP_AFTER",
+            min=0,
+            help="Stop everything when a part ended so many times in a row within seconds of its start; 0: never.",
+        ),
+    ] = 5,
 ) -> None:
     """Run everything on this machine: PostgreSQL, Valkey, service and workers. Ctrl-C stops it all."""
-    supervisor = Supervisor(home, port=port, host=host, say=lambda line: console.print(f"[dim]{line}[/]"))
+    supervisor = Supervisor(
+        home,
+        port=port,
+        host=host,
+        environment={**os.environ, "LOOKAHEAD_SERVICE_PROCESSES": str(service_processes)},
+        children=default_children(workers),
+        say=lambda line: console.print(f"[dim]{escape(line)}[/]"),
+        give_up_after=give_up_after,
+    )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means to go on
             signal.signal(number, lambda _, __: supervisor.request_stop())
@@ -91,6 +115,11 @@ def keys(
 def demo(context: typer.Context) -> None:
     """Label digits with Lookahead and with chance, side by side; takes about a minute."""
     _become("demo", context.args)
+
+
+app.command("backup")(backup_command)
+app.command("restore")(restore_command)
+app.command("gc")(gc_command)
 
 
 def main() -> None:

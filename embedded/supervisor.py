@@ -1,52 +1,33 @@
 """Everything on one machine: servers, migrations, service and workers, started and stopped in order."""
 
 import errno
-import fcntl
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import httpx
 
+from embedded.children import Child, Restarts, default_children
 from embedded.errors import StartError, StopRequested
-from embedded.process import python_environment, run, spawn, stop, tail, wait_until
+from embedded.home import Home
+from embedded.process import ended, finish, python_environment, run, spawn, tail, wait_until
 from embedded.servers import Postgres, Server, Valkey
 
+__all__ = ["Child", "Supervisor", "default_children"]
+
 READY_SECONDS = 90.0
-ENDS_MAX = 5
-ENDS_WITHIN_SECONDS = 60.0
+# A server may take a while to come back, from a disk that was full for one.
+SERVER_ATTEMPTS = 30
+# How long what a killed predecessor left behind may take to let go of the port.
+PORT_SECONDS = 20.0
+_EVERY_SECONDS = 0.1
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclass
-class Child:
-    """A process to keep running, at a lower priority where `nice` says so."""
-
-    name: str
-    command: Sequence[str]
-    nice: int = 0
-    stop_seconds: float = 15.0
-    process: subprocess.Popen[bytes] | None = None
-    ends: deque[float] = field(default_factory=deque)
-
-
-def default_children() -> list[Child]:
-    """The service, one bulk and one interactive worker."""
-    # A labeler who waits comes before a window in the making: the bulk worker yields the processor.
-    return [
-        Child("service", [sys.executable, "-m", "service"]),
-        Child("worker-bulk", [sys.executable, "-m", "worker", "--queues", "bulk"], nice=10),
-        Child("worker-interactive", [sys.executable, "-m", "worker", "--queues", "interactive"]),
-    ]
 
 
 class Supervisor:
@@ -62,9 +43,14 @@ class Supervisor:
         children: list[Child] | None = None,
         say: Callable[[str], None] = lambda line: None,
         migrate: bool = True,
+        give_up_after: int = 5,
     ) -> None:
-        """`port` 0 takes any free one. `say` gets one line per thing that happened."""
+        """`port` 0 takes any free one. `say` gets one line per thing that happened.
+
+        `watch` gives up on a child that ended so many times in a row soon after its start; 0 means never.
+        """
         self.home = home.resolve()
+        self.give_up_after = give_up_after
         self.host = host
         self.port = port
         self._given = dict(os.environ if environment is None else environment)
@@ -72,7 +58,8 @@ class Supervisor:
         self._say = say
         self._migrate = migrate
         self._servers: list[Server] = []
-        self._lock: IO[str] | None = None
+        self._mending: dict[Server, Restarts] = {}
+        self._hold = Home(self.home)
         self.environment: dict[str, str] = {}
         self.stopping = False
 
@@ -99,15 +86,13 @@ class Supervisor:
         self._stop()
 
     def watch(self) -> None:
-        """Restart children that die, until `stopping` is set. Raises StartError when one keeps dying."""
+        """Start again what ends, until `stopping` is set. Raises StartError when something cannot be kept running."""
         while not self.stopping:
-            for server in self._servers:
-                if not server.alive():
-                    self._say(f"{server.name} ended unexpectedly: starting it again")
-                    server.start()
             for child in self._children:
-                self._revive(child)
-            time.sleep(0.2)
+                self._tend(child)
+            for server in self._servers:
+                self._mend(server)
+            time.sleep(_EVERY_SECONDS)
 
     def request_stop(self) -> None:
         """Ask for a stop in order, now or during the start. For signal handlers."""
@@ -124,7 +109,7 @@ class Supervisor:
             raise StartError(
                 f"Refusing to listen on {self.host} without keys: set LOOKAHEAD_AUTH=on, or use 127.0.0.1."
             )
-        self._take_home()
+        self._hold.take()
         self._take_port()
         self.environment = python_environment(self._given) | {
             "LOOKAHEAD_HOME": str(self.home),
@@ -150,32 +135,21 @@ class Supervisor:
         if self.stopping:
             raise StopRequested
 
-    def _take_home(self) -> None:
-        try:
-            (self.home / "logs").mkdir(parents=True, exist_ok=True)
-            lock = (self.home / "lock").open("a+")
-        except OSError as error:
-            raise StartError(
-                f"The data folder {self.home} cannot be used ({error.strerror}): choose another with LOOKAHEAD_HOME."
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            lock.close()
-            raise StartError(
-                f"Lookahead already runs on {self.home} (process {holder}): use it, stop it, "
-                "or choose another folder with LOOKAHEAD_HOME."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
-
     def _take_port(self) -> None:
         if not 0 <= self.port <= 65535:
             raise StartError(f"{self.port} is no port: choose one from 1 to 65535 with PORT.")
+        # A killed predecessor's service may still be answering its last requests.
+        deadline = time.monotonic() + (PORT_SECONDS if self._hold.left_in_haste else 0)
+        while (taken := self._port_taken()) and time.monotonic() < deadline:
+            self._heed()
+            time.sleep(_EVERY_SECONDS)
+        if taken:
+            raise StartError(
+                f"Port {self.port} is taken by another program: stop it or choose another with "
+                f"PORT={self.port + 1 if self.port < 65535 else 8000} make up."
+            )
+
+    def _port_taken(self) -> bool:
         try:
             family, kind, _, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind) as probe:
@@ -185,20 +159,18 @@ class Supervisor:
                 self.port = probe.getsockname()[1]
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise StartError(
-                    f"Port {self.port} is taken by another program: stop it or choose another with "
-                    f"PORT={self.port + 1 if self.port < 65535 else 8000} make up."
-                ) from error
+                return True
             raise StartError(
                 f"Cannot listen on {self.host}, port {self.port} ({error.strerror}): choose others with HOST and PORT."
             ) from error
+        return False
 
     def _server_url(self, variable: str, kind: type[Server]) -> str:
         if given := self._given.get(variable):
             self._say(f"{kind.name}: using {variable}")
             return given
         self._heed()
-        server = kind(self.home)
+        server = kind(self.home, say=self._say, interrupted=lambda: self.stopping)
         self._servers.append(server)  # first, so that an interrupted start is stopped too
         started = time.monotonic()
         try:
@@ -214,6 +186,7 @@ class Supervisor:
 
     def _launch(self, child: Child) -> None:
         child.process = spawn(child.command, self._log(child.name), environment=self.environment, nice=child.nice)
+        child.restarts.start()
 
     def _wait_ready(self) -> None:
         def settled() -> bool:
@@ -240,19 +213,42 @@ class Supervisor:
 
     # Keeping up
 
-    def _revive(self, child: Child) -> None:
-        if child.process is None or child.process.poll() is None or self.stopping:
+    def _tend(self, child: Child) -> None:
+        restarts, log = child.restarts, self._log(child.name)
+        if restarts.due is None and child.process is not None and ended(child.process):
+            self._say(f"{child.name} ended with status {child.process.returncode}: starting it again")
+            self._ended(child.name, restarts, self.give_up_after, log)
+        if restarts.is_due() and not self.stopping:
+            try:
+                self._launch(child)
+            except OSError as error:  # no memory, no more processes
+                self._say(f"{child.name} cannot be started: {error}")
+                self._ended(child.name, restarts, self.give_up_after, log)
+
+    def _mend(self, server: Server) -> None:
+        restarts = self._mending.setdefault(server, Restarts())
+        attempts = SERVER_ATTEMPTS if self.give_up_after else 0
+        if restarts.due is None and not server.alive():
+            self._say(f"{server.name} ended unexpectedly: starting it again")
+            self._ended(server.name, restarts, attempts, server.log)
+        if not restarts.is_due() or self.stopping:
             return
-        now = time.monotonic()
-        child.ends.append(now)
-        while child.ends[0] < now - ENDS_WITHIN_SECONDS:
-            child.ends.popleft()
-        log = self._log(child.name)
-        if len(child.ends) >= ENDS_MAX:
-            raise StartError(f"{child.name} keeps ending. The end of {log}:\n{tail(log)}")
-        self._say(f"{child.name} ended with status {child.process.returncode}: starting it again")
-        if not wait_until(lambda: self.stopping, 0.1 * 2 ** len(child.ends)):
-            self._launch(child)
+        began = time.monotonic()
+        try:
+            server.start()
+        except (StartError, OSError) as error:
+            if not self.stopping:
+                self._say(f"{server.name} could not be started, trying again: {error}")
+                self._ended(server.name, restarts, attempts, server.log)
+            return
+        restarts.start()
+        self._say(f"{server.name} is back ({time.monotonic() - began:.1f} s)")
+
+    @staticmethod
+    def _ended(name: str, restarts: Restarts, limit: int, log: Path) -> None:
+        restarts.end()
+        if limit and restarts.early_ends >= limit:
+            raise StartError(f"{name} keeps ending. The end of {log}:\n{tail(log)}")
 
     # Stopping
 
@@ -269,17 +265,23 @@ class Supervisor:
         running = [child.process for child in self._children if child.process is not None]
         if running or self._servers:
             self._say("Stopping ...")
-        # All are asked at once, so that stopping takes as long as the slowest and not as all together.
-        for process in running:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for child in self._children:
-            if child.process is not None:
-                stop(child.process, signal.SIGTERM, child.stop_seconds)
-                child.process = None
+        # The service first, while workers can still finish what its requests wait for; then all others at once, so
+        # that stopping takes as long as the slowest of them and not as all together.
+        for group in (self._children[:1], self._children[1:]):
+            self._stop_group(group)
         for server in reversed(self._servers):
             server.stop()
         self._servers.clear()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._hold.leave()
+
+    @staticmethod
+    def _stop_group(children: list[Child]) -> None:
+        running = [child.process for child in children if child.process is not None]
+        for process in running:
+            if not ended(process):
+                process.send_signal(signal.SIGTERM)
+        for child in children:
+            if child.process is not None:
+                # Asked once: to a worker, a second signal means to drop what it does.
+                finish(child.process, child.stop_seconds)
+                child.process = None

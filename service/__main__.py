@@ -5,6 +5,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.exposure import objection
@@ -12,6 +13,18 @@ from service.protocol import BoundedProtocol
 from service.settings import ServiceSettings, listed
 from store.settings import from_environment
 from telemetry import logs
+
+
+def application() -> FastAPI:
+    """The service of one process, whose lines of the log say which."""
+    settings = from_environment(ServiceSettings)
+    _log(settings)
+    return create_app(settings)
+
+
+def _log(settings: ServiceSettings) -> None:
+    process = f"service-{socket.gethostname()}-{os.getpid()}"
+    logs.configure(settings.lookahead_log_format, settings.lookahead_log_level, process)
 
 
 def main() -> int:
@@ -22,14 +35,15 @@ def main() -> int:
     if refusal := objection(settings, host, app.state.context.sessions):
         sys.stderr.write(refusal + "\n")
         return 1
-    logs.configure(
-        settings.lookahead_log_format, settings.lookahead_log_level, f"service-{socket.gethostname()}-{os.getpid()}"
-    )
+    _log(settings)
     proxies = listed(settings.lookahead_trusted_proxies)
     uvicorn.run(
-        app,
+        # By name, so that each process makes its own.
+        "service.__main__:application",
+        factory=True,
         host=host,
         port=port,
+        workers=settings.lookahead_service_processes,
         http=BoundedProtocol,
         # Requests leave a line of our own; its handlers would write around ours.
         log_config=None,
@@ -38,6 +52,8 @@ def main() -> int:
         server_header=False,
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies or None,
+        # On a busy machine a process may take a while to start: that is no reason to start it anew.
+        timeout_worker_healthcheck=30,
     )
     return 0
 

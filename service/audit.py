@@ -42,10 +42,10 @@ class AuditMiddleware:
             return
 
         async def noted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                # A replay is an answer from before: its work was done, and written down, then.
-                if not any(name == _REPLAYED for name, _ in message.get("headers", [])):
-                    await self._note(scope, message["status"])
+            starts = message["type"] == "http.response.start"
+            # A replay is an answer from before: its work was done, and written down, then.
+            if starts and not any(name == _REPLAYED for name, _ in message.get("headers", [])):
+                await self._note(scope, message["status"])
             await send(message)
 
         try:

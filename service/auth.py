@@ -1,7 +1,6 @@
 """Bearer keys: shown once, kept as a hash, told apart by their prefix; and how they are looked up."""
 
 import hashlib
-import logging
 import re
 import secrets
 import time
@@ -36,18 +35,6 @@ def digest(key: str) -> str:
 def without_keys(text: str) -> str:
     """The text with the secret part of every key in it taken out."""
     return _SHAPE.sub(r"\1_...", text)
-
-
-class HideKeys(logging.Filter):
-    """Takes keys out of log records: people paste them into addresses."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without keys."""
-        if isinstance(record.msg, str):
-            record.msg = without_keys(record.msg)
-        if isinstance(record.args, tuple):
-            record.args = tuple(without_keys(part) if isinstance(part, str) else part for part in record.args)
-        return True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,6 +15,8 @@ from starlette.exceptions import HTTPException
 
 from api_schemas.common import FieldProblem, Problem
 from service.schema import allowed_methods
+from store.artifacts import is_full
+from store.errors import StorageFullError
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +94,6 @@ class StalledError(ServiceError):
     status = HTTPStatus.REQUEST_TIMEOUT
 
 
-class StorageFullError(ServiceError):
-    """No room is left on the disk."""
-
-    status = HTTPStatus.INSUFFICIENT_STORAGE
-
-
 class UnauthorizedError(ServiceError):
     """No key, or none that is known."""
 
@@ -125,6 +122,12 @@ class AddressTooLongError(ServiceError):
     """A longer address than is read."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
+
+
+class FullError(ServiceError):
+    """There is no room left for what was sent."""
+
+    status = HTTPStatus.INSUFFICIENT_STORAGE
 
 
 class UnavailableError(ServiceError):
@@ -191,7 +194,9 @@ def unknown_project(name: str) -> UnknownError:
 
 
 def database_away(request: Request, error: OperationalError | InterfaceError) -> JSONResponse:
-    """The problem of a database that does not answer."""
+    """The problem of a database that does not answer, or has no room left."""
+    if isinstance(error.orig, psycopg.errors.DiskFull):
+        return _full(request, error.orig)
     log.warning("request %s: the database is away: %s", request.scope.get("request_id", ""), error.orig)
     detail = "the database cannot be reached: nothing was changed, try again"
     return _answer(request, 503, "database_unavailable", detail, headers={"Retry-After": "2"})
@@ -205,6 +210,12 @@ def too_large(request: Request) -> JSONResponse:
         "body_too_large",
         "the body is larger than this route takes: send a pool in parts, labels in pages",
     )
+
+
+def _full(request: Request, reason: object) -> JSONResponse:
+    log.error("no room left: %s", reason)
+    detail = "the disk is full on our side: nothing was changed, try again once there is room"
+    return _answer(request, 507, "storage_full", detail, headers={"Retry-After": "60"})
 
 
 def _field(location: Sequence[str | int]) -> str:
@@ -247,6 +258,9 @@ def install(app: FastAPI, origins: Sequence[str] = ()) -> None:
     def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return too_large(request)
+        if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
+            # A large upload is set down on disk while its parts are read.
+            return _full(request, error.__cause__)
         code = _CODES.get(error.status_code, "http_error")
         detail = str(error.detail)
         if error.status_code == HTTPStatus.NOT_FOUND:
@@ -257,18 +271,38 @@ def install(app: FastAPI, origins: Sequence[str] = ()) -> None:
             detail = f"{request.url.path} takes {headers['Allow']}, not {request.method}"
         return _answer(request, error.status_code, code, detail, headers=headers)
 
+    _install_storage(app)
+    _install_last(app, origins)
+
+
+def _install_storage(app: FastAPI) -> None:
+    """The database away, or no room left: ours to mend, and nothing was changed."""
     app.add_exception_handler(OperationalError, database_away)  # type: ignore[arg-type]
     app.add_exception_handler(InterfaceError, database_away)  # type: ignore[arg-type]
 
+    @app.exception_handler(StorageFullError)
+    def storage_full(request: Request, error: StorageFullError) -> JSONResponse:
+        return _full(request, error)
+
+    @app.exception_handler(OSError)
+    def system(request: Request, error: OSError) -> JSONResponse:
+        return _full(request, error) if is_full(error) else _unexpected(request, error)
+
+
+def _install_last(app: FastAPI, origins: Sequence[str]) -> None:
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.exception("request failed", exc_info=error)
-        detail = "an error on our side; the request id leads to it in the service's log"
         # It leaves outside of every middleware, that for other origins included.
         origin = request.headers.get("origin", "")
         allowed = "*" if "*" in origins else origin if origin in origins else None
         headers = {} if allowed is None else {"Access-Control-Allow-Origin": allowed, "Vary": "Origin"}
-        return _answer(request, 500, "internal_error", detail, headers=headers)
+        return _unexpected(request, error, headers)
+
+
+def _unexpected(request: Request, error: Exception, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    log.exception("request failed", exc_info=error)
+    detail = "an error on our side; the request id leads to it in the service's log"
+    return _answer(request, 500, "internal_error", detail, headers=headers)
 
 
 def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -278,5 +312,5 @@ def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 401, 403, 422, 429, 500, 503})
+        for status in sorted({*statuses, 401, 403, 422, 429, 500, 503, 507})
     }

@@ -62,6 +62,13 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/projects/{name}/items/{item:path}"): READ,
     ("PATCH", "/projects/{name}/items"): ADMIN,
     ("POST", "/projects/{name}/checkpoints"): ADMIN,
+    # An upload is its maker's own; what was begun is not yet part of anything.
+    ("OPTIONS", "/uploads"): OPEN,
+    ("OPTIONS", "/uploads/{upload_id}"): OPEN,
+    ("POST", "/uploads"): _needs("admin", audited=False),
+    ("GET", "/uploads/{upload_id}"): ADMIN,
+    ("PATCH", "/uploads/{upload_id}"): _needs("admin", audited=False),
+    ("DELETE", "/uploads/{upload_id}"): _needs("admin", audited=False),
     ("POST", "/projects/{name}/train"): ADMIN,
     ("GET", "/projects/{name}/predictions"): READ,
     # The label log and the jobs' own records say who did what.
@@ -69,6 +76,9 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/labels"): _needs("label", audited=False),
     ("POST", "/suggest"): _needs("suggest", audited=False),
     ("GET", "/labels"): READ,
+    ("GET", "/projects/{name}/leases"): READ,
+    ("POST", "/leases/renew"): _needs("suggest", audited=False),
+    ("POST", "/leases/release"): _needs("suggest", audited=False),
     # A suggestion that takes longer is answered with a job, and its asker follows it.
     ("GET", "/jobs"): READ,
     ("GET", "/jobs/{job_id}"): _needs("read", "suggest"),
@@ -123,4 +133,5 @@ def annotate(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
 def _operations(schema: dict[str, Any]) -> Iterator[tuple[Rule, dict[str, Any]]]:
     for template, operations in schema["paths"].items():
         for method, operation in operations.items():
-            yield RULES.get((method.upper(), template), UNDECLARED), operation
+            asked = "GET" if method == "head" else method.upper()
+            yield RULES.get((asked, template), UNDECLARED), operation

@@ -24,6 +24,7 @@ class ServiceSettings(StoreSettings):
     lookahead_failures_per_minute: int = Field(
         default=120, ge=0, description="requests without a valid key from one address before it is refused; 0: any"
     )
+    lookahead_service_processes: int = Field(default=1, ge=1, le=64, description="processes that serve HTTP")
     max_upload_bytes: int = Field(default=4096 * MIB, description="largest pool or checkpoint upload")
     max_body_bytes: int = Field(default=32 * MIB, description="largest body of any other request")
     max_items: int = Field(default=5_000_000, description="most items one upload may add")

@@ -1,11 +1,14 @@
 """Arrays and weights by content hash, in a folder or in a bucket."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,9 +16,35 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 
-from store.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError
+from store.errors import ArtifactCorruptError, ArtifactError, ArtifactMissingError, StorageFullError
 
 _CHUNK = 1 << 20
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room left: on the disk, in the quota or in the file."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def _room_wanted() -> Iterator[None]:
+    """Raise StorageFullError where there is no room."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise StorageFullError(
+                f"there is no room left in the artifact storage ({error.strerror}): ask again once there is"
+            ) from error
+        raise
+
+
+class _Plain:
+    """Only writes: NumPy writes to real files by itself, and tells of a short write without its cause."""
+
+    def __init__(self, file: Any) -> None:
+        self.write = file.write
 
 
 class Artifacts:
@@ -40,10 +69,16 @@ class Artifacts:
         return Path(self._root) if self._local else None
 
     def put_file(self, source: BinaryIO) -> str:
-        """Store everything from the current position of `source`; returns the SHA-256 in hexadecimal."""
-        self._staging().mkdir(parents=True, exist_ok=True)
+        """Store everything from the current position of `source`; returns the SHA-256 in hexadecimal.
+
+        Raises StorageFullError.
+        """
+        with _room_wanted():
+            return self._put_file(source)
+
+    def _put_file(self, source: BinaryIO) -> str:
         digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=self._staging(), delete=False) as staged:
+        with self._staged_file(delete=False) as staged:
             try:
                 while chunk := source.read(_CHUNK):
                     digest.update(chunk)
@@ -57,12 +92,12 @@ class Artifacts:
         return name
 
     def put_array(self, array: npt.NDArray[Any]) -> str:
-        """Store an array in NumPy's `.npy` format; returns its content hash."""
-        self._staging().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._staging()) as staged:
-            np.lib.format.write_array(staged, np.ascontiguousarray(array), allow_pickle=False)
+        """Store an array in NumPy's `.npy` format; returns its content hash. Raises StorageFullError."""
+        with _room_wanted(), self._staged_file() as staged:
+            plain: Any = _Plain(staged)
+            np.lib.format.write_array(plain, np.ascontiguousarray(array), allow_pickle=False)
             staged.seek(0)
-            return self.put_file(staged)
+            return self._put_file(staged)
 
     def path(self, name: str) -> Path:
         """A local path to the blob. Raises ArtifactMissingError."""
@@ -118,6 +153,41 @@ class Artifacts:
             self._fs.rm_file(self._address(name))
         (self._cache / name).unlink(missing_ok=True)
 
+    def idle(self, seconds: float) -> Iterator[str]:
+        """Names of the blobs that were written more than `seconds` ago."""
+        before = time.time() - seconds
+        for folder in self._listed(self._root):
+            for blob in self._listed(folder):
+                name = blob.rpartition("/")[2]
+                if len(name) == 64 and _HEXADECIMAL.issuperset(name) and self._written(blob) < before:
+                    yield name
+
+    def _listed(self, folder: str) -> list[str]:
+        try:
+            entries: list[dict[str, Any]] = self._fs.ls(folder, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [entry["name"] for entry in entries if not entry["name"].endswith("/.staging")]
+
+    def _written(self, address: str) -> float:
+        if self._local:
+            try:
+                return os.stat(address).st_mtime
+            except FileNotFoundError:
+                return time.time()
+        written: float = self._fs.modified(address).timestamp()
+        return written
+
+    def forget_staged(self, seconds: float) -> int:
+        """Remove what writers that were killed left half-written more than `seconds` ago; returns how many files."""
+        before, removed = time.time() - seconds, 0
+        for path in self._staging().glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
+
     def check(self) -> None:
         """Raise OSError unless the storage can be listed: for readiness probes."""
         self._fs.ls(self._root, detail=False) if self._local else self._fs.exists(self._root)
@@ -130,6 +200,10 @@ class Artifacts:
             return shutil.disk_usage(self._root).free
         except OSError:
             return None
+
+    def _staged_file(self, *, delete: bool = True) -> Any:
+        self._staging().mkdir(parents=True, exist_ok=True)
+        return tempfile.NamedTemporaryFile(dir=self._staging(), delete=delete)
 
     def _staging(self) -> Path:
         # Beside the blobs, so that publishing is a rename within one file system.

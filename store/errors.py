@@ -21,6 +21,10 @@ class ArtifactCorruptError(ArtifactError):
     """An artifact's bytes do not match the content hash it is named by."""
 
 
+class StorageFullError(StoreError):
+    """The disk or the quota behind the artifacts is full: nothing was kept."""
+
+
 class StaleStateError(StoreError):
     """Another worker advanced the kernel state in between; synchronise and compute again."""
 

@@ -50,9 +50,11 @@ def keep(session: Session, owner: str, key: str, answer: Json) -> None:
     session.execute(sa.update(IdempotencyKey).where(_is(owner, key)).values(answer=answer))
 
 
-def prune(session: Session, older_than: timedelta) -> int:
-    """Forget keys that are older; returns how many."""
-    done: Any = session.execute(sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < sa.func.now() - older_than))
+def prune(session: Session, older_than: timedelta, most: int = 1000) -> int:
+    """Forget keys that are older, so many at most; returns how many."""
+    key = (IdempotencyKey.owner, IdempotencyKey.key)
+    old = sa.select(*key).where(IdempotencyKey.created_at < sa.func.now() - older_than).limit(most)
+    done: Any = session.execute(sa.delete(IdempotencyKey).where(sa.tuple_(*key).in_(old)))
     return int(done.rowcount)
 
 

@@ -100,7 +100,12 @@ def open_lease(project_id: int) -> sa.ColumnElement[bool]:
 
 def still_held() -> sa.ColumnElement[bool]:
     """Condition: a suggestion that somebody still holds, in whatever project."""
-    return sa.and_(Suggestion.lease_until > sa.func.now(), Suggestion.resolved_seq.is_(None))
+    return sa.and_(
+        # The statement's own time: its transaction may have waited for the lease's end.
+        Suggestion.lease_until > sa.func.statement_timestamp(),
+        Suggestion.resolved_seq.is_(None),
+        Suggestion.released_at.is_(None),
+    )
 
 
 def unlabeled_positions(session: Session, project_id: int) -> list[int]:

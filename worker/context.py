@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,6 +30,7 @@ class Context:
     name: str
     kernel_bytes: int = 1 << 30
     serves_inbox: bool = False  # the warm lane runs: others may be told that this worker keeps a project warm
+    keep_jobs: timedelta | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
     metrics: Instruments = field(default_factory=Instruments)
     tracing: Tracing = field(default_factory=Tracing)

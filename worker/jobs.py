@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from ntk.errors import NTKError, UnsupportedNetworkError
 from store import jobs, states
 from store.database import is_away
-from store.errors import ArtifactError, StoreError
+from store.errors import ArtifactError, StorageFullError, StoreError
 from store.tables import Job, Json
 from telemetry import logs
 from worker import queue, repair
@@ -91,7 +91,7 @@ def _told(context: Context, job: Job, error: Exception) -> JobError:
     if isinstance(error, ArtifactError):
         return repair.told(context, job.project_id, error)
     if isinstance(error, StoreError):
-        return JobError("storage_failure", str(error))
+        return JobError("storage_full" if isinstance(error, StorageFullError) else "storage_failure", str(error))
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return JobError("out_of_memory", "the worker ran out of memory: ask for a smaller window")
     log.error("job %s failed", job.id, exc_info=error)

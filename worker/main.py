@@ -5,6 +5,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import torch
 from rq.serializers import JSONSerializer
@@ -45,6 +46,7 @@ def make_context(settings: WorkerSettings, role: str) -> context.Context:
         device=device,
         live=LiveStates(settings.lookahead_live_bytes),
         kernel_bytes=settings.lookahead_kernel_bytes,
+        keep_jobs=timedelta(days=settings.lookahead_keep_jobs_days) if settings.lookahead_keep_jobs_days else None,
         name=identity.make_name(),
         metrics=metrics,
         tracing=traces.make(settings.lookahead_tracing, role),

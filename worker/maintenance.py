@@ -15,7 +15,7 @@ from store import jobs, states
 from store.database import is_away
 from store.jobs import Pulse, Waiting
 from store.tables import Job
-from worker import identity, queue, warm
+from worker import identity, queue, tidying, warm
 from worker.context import Context
 from worker.progress import BEAT_SECONDS
 
@@ -136,6 +136,7 @@ def start(context: Context) -> threading.Thread:
         while True:
             try:
                 sweeper.sweep()
+                tidying.tidy(context)
             except RedisError as error:
                 log.warning("the queue is away, sweeping again soon: %s", error)
             except Exception as error:

@@ -12,7 +12,7 @@ import torch
 from ntk.diagnostics import condition
 from ntk.kernel import Kernel, tile_plan
 from ntk.regression import widened
-from store import classes, curve, jobs, labels, pools, states
+from store import classes, curve, jobs, labels, pools, references, states
 from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
 from worker import budget, gram, window
 from worker.context import Context
@@ -258,5 +258,5 @@ def _activate(
         if not jobs.finish(session, job, "succeeded", result=result):
             raise CancelledError
     for artifact in unused:
-        context.artifacts.remove(artifact)
+        references.drop(context.sessions, context.artifacts, artifact)
     return None

@@ -18,6 +18,9 @@ class WorkerSettings(StoreSettings):
     lookahead_kernel_bytes: int = Field(
         default=2 << 30, description="memory for the items of a kernel while it is computed, beside the kernel itself"
     )
+    lookahead_keep_jobs_days: int = Field(
+        default=30, ge=0, description="days that finished jobs and suggestions that hold nothing are kept; 0: for ever"
+    )
     lookahead_threads: int | None = Field(
         default=None, description="CPU threads for torch; default: torch's own choice"
     )

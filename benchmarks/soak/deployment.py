@@ -35,7 +35,10 @@ class Deployment:
             Child(schedule.BULK, _worker("bulk"), nice=10),
             *(Child(name, _worker("interactive")) for name in schedule.INTERACTIVE),
         ]
-        self.supervisor = Supervisor(home, port=0, environment=environment, children=self.children, say=say)
+        # These deaths are ours: they are no sign of a child that cannot live.
+        self.supervisor = Supervisor(
+            home, port=0, environment=environment, children=self.children, say=say, give_up_after=0
+        )
         self._random = random.Random(f"connections {seed}")
         self.seen: set[int] = set()
 
@@ -65,9 +68,6 @@ class Deployment:
                 client.flushall()
             return None
         pids = self.pids()
-        for child in self.children:
-            # These deaths are ours: they are no sign of a child that cannot live.
-            child.ends.clear()
         if part == schedule.CONNECTION:
             serving = [pid for pid in children_of(pids[schedule.POSTGRES]) if _serves_a_client(pid)]
             if serving:

@@ -179,6 +179,9 @@ def upgrade() -> None:
         op.f("ck_label_events_own_skip"), "label_events", "NOT own OR (kind = 'skip' AND annotator IS NOT NULL)"
     )
     _open_suggestions("lease_until IS NOT NULL AND resolved_seq IS NULL AND released_at IS NULL")
+    op.create_index("ix_suggestions_job_id", "suggestions", ["job_id"], unique=False)
+    op.create_index("ix_suggestions_created_at", "suggestions", ["created_at"], unique=False, postgresql_using="brin")
+    op.create_index("ix_jobs_created_at", "jobs", ["created_at"], unique=False, postgresql_using="brin")
     op.execute(_OPINIONS_SO_FAR)
     op.execute(_WITHDRAWALS_SO_FAR)
 
@@ -218,6 +221,9 @@ def _open_suggestions(where: str) -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_created_at", table_name="jobs")
+    op.drop_index("ix_suggestions_created_at", table_name="suggestions")
+    op.drop_index("ix_suggestions_job_id", table_name="suggestions")
     _open_suggestions("lease_until IS NOT NULL AND resolved_seq IS NULL")
     op.drop_column("suggestions", "released_at")
     op.drop_column("projects", "labeling")

@@ -8,7 +8,7 @@ from service.context import Context
 from service.idempotency import Once
 from service.operations import jobs as job_operations
 from service.operations import projects
-from service.operations.pool import enqueue_later
+from service.operations.pool import enqueue_later, kept, referred_to
 from service.problems import InvalidError
 from service.uploads.weights import check_weights
 from store import checkpoints, jobs
@@ -23,9 +23,9 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
         network = fitted(projects.find(session, name, context.caller), manifest)
     check_weights(weights, size, network)
     weights.seek(0)
-    artifact = context.artifacts.put_file(weights)
-    with context.sessions.begin() as session:
+    with kept(context, weights) as artifact, context.sessions.begin() as session:
         once.begin(session)
+        referred_to(context, session, artifact, weights)
         project = projects.find(session, name, context.caller)
         network = fitted(project, manifest)
         kernel = manifest.kernel.model_dump() if manifest.kernel is not None else project.kernel

@@ -13,7 +13,7 @@ from service.caller import Caller
 from service.context import Context
 from service.endings import set_within
 from service.operations import projects
-from service.problems import ConflictError, InvalidError, ServiceError, UnavailableError, UnknownError
+from service.problems import ConflictError, FullError, InvalidError, ServiceError, UnavailableError, UnknownError
 from store import jobs, states
 from store.database import relax_durability
 from store.tables import Job, Json, Project
@@ -32,6 +32,7 @@ _ERRORS: dict[str, type[ServiceError]] = {
     "too_few_outputs": ConflictError,
     "batch_too_large": InvalidError,
     "too_large": InvalidError,
+    "storage_full": FullError,
 }
 
 

@@ -1,9 +1,12 @@
 """Pools: add items, page through them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import sqlalchemy as sa
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from api_schemas import projects as wire
 from api_schemas.filters import Filter
@@ -14,7 +17,7 @@ from service.operations import projects
 from service.operations.labels import event_of
 from service.problems import ConflictError, InvalidError, UnknownError
 from service.uploads.arrays import PoolUpload, read_pool
-from store import jobs, labels, opinions, pools
+from store import jobs, labels, opinions, pools, references
 from store.architectures import architecture
 from store.artifacts import content_hash
 from store.tables import Checkpoint, Item, Job, Opinion, PoolChunk, Project
@@ -37,9 +40,9 @@ def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, h
             _check_shape(found, upload)
             if known := pools.positions(session, found.id, upload.ids or []):
                 raise _taken(next(iter(known)))
-        artifact = context.artifacts.put_file(upload.file)
-        with context.sessions.begin() as session:
+        with kept(context, upload.file) as artifact, context.sessions.begin() as session:
             once.begin(session)
+            referred_to(context, session, artifact, upload.file)
             project = projects.lock(session, name, context.caller)
             _check_shape(project, upload)
             _check_network(session, project, upload)
@@ -97,6 +100,33 @@ def _same_ids(session: sa.orm.Session, project_id: int, chunk: pools.Chunk, ids:
     at = range(chunk.start, chunk.start + chunk.count)
     known = pools.external_ids(session, project_id, at)
     return [known[position] for position in at] == (ids or [str(position) for position in at])
+
+
+@contextmanager
+def kept(context: Context, file: BinaryIO) -> Iterator[str]:
+    """The artifact of an upload, from the file's current position; gone again if the block fails."""
+    artifact = context.artifacts.put_file(file)
+    try:
+        yield artifact
+    except BaseException:
+        _drop(context, artifact)
+        raise
+
+
+def _drop(context: Context, artifact: str) -> None:
+    try:
+        references.drop(context.sessions, context.artifacts, artifact)
+    except (OSError, SQLAlchemyError) as error:
+        job_operations.log.warning("artifact %s of a refused upload is left to `lookahead gc`: %s", artifact, error)
+
+
+def referred_to(context: Context, session: sa.orm.Session, artifact: str, file: BinaryIO) -> None:
+    """Make sure that an artifact which this transaction refers to is there when it commits."""
+    references.hold(session, artifact)
+    if not context.artifacts.exists(artifact):
+        # The same bytes were refused from somebody else, and removed, before we held them.
+        file.seek(0)
+        context.artifacts.put_file(file)
 
 
 def _taken(item: str) -> ConflictError:

@@ -100,7 +100,7 @@ def _situation(session: Session, project: Project) -> Situation:
 
 def _excluded(session: Session, project: Project, items: Sequence[str]) -> list[int]:
     known = pools.positions(session, project.id, list(set(items)))
-    _all_known(project, items, known)
+    check_known(project, items, known)
     return sorted(position for position, _ in known.values())
 
 
@@ -113,7 +113,8 @@ def _quotas(project: Project, per_class: int | dict[str, int] | None) -> Any:
     return {str(project.classes.index(name)): most for name, most in per_class.items()}
 
 
-def _all_known(project: Project, items: Sequence[str], known: Container[str]) -> None:
+def check_known(project: Project, items: Sequence[str], known: Container[str]) -> None:
+    """Raise UnknownError `unknown_item` if an item is not among those known."""
     if missing := [item for item in dict.fromkeys(items) if item not in known]:
         named = ", ".join(repr(item) for item in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
@@ -171,7 +172,7 @@ def _create_prediction(context: Context, project_name: str, items: Sequence[str]
     with context.sessions.begin() as session:
         project = projects.find(session, project_name, context.caller)
         known = pools.positions(session, project.id, list(set(items)))
-        _all_known(project, items, known)
+        check_known(project, items, known)
         if project.active_state_id is None:
             raise _not_prepared(session, project)
         arguments: Json = {"items": [known[item][0] for item in items], "source": source}

@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from service.context import Context
 from service.problems import (
     ConflictError,
+    FullError,
     InvalidError,
     LockedError,
     ServiceError,
     StalledError,
-    StorageFullError,
     TooLargeError,
     UnknownError,
 )
@@ -59,7 +59,7 @@ async def kept_swept(uploads: Uploads) -> None:
 
 
 def create(context: Context, owner: str, length: int, metadata: str) -> Upload:
-    """Begin an upload. Raises TooLargeError, InvalidError, ConflictError, StorageFullError."""
+    """Begin an upload. Raises TooLargeError, InvalidError, ConflictError, FullError."""
     if length == 0:
         raise InvalidError("empty_upload", "Upload-Length is 0: there is nothing to send")
     if length > context.settings.max_upload_bytes:
@@ -88,7 +88,7 @@ async def write(
 ) -> Upload:
     """Append a body. What arrived stays when the connection is lost; a body that is too long leaves nothing.
 
-    Raises UnknownError, ConflictError, LockedError, TooLargeError, StalledError, StorageFullError.
+    Raises UnknownError, ConflictError, LockedError, TooLargeError, StalledError, FullError.
     """
     with _as_problems():
         writing = context.uploads.writing(upload_id, owner, offset)
@@ -182,4 +182,4 @@ def _as_problems() -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise StorageFullError("storage_full", "the service's disk is full: ask whoever runs it, try later") from error
+        raise FullError("storage_full", "the service's disk is full: ask whoever runs it, try later") from error

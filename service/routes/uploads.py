@@ -31,8 +31,8 @@ def check_version(
 
 
 def owner(request: Request) -> str:
-    """Whose uploads a request may see: those of its caller's name, which authentication leaves on the request."""
-    return str(getattr(request.state, "caller", None) or "")
+    """Whose uploads a request may see: those begun with the same key."""
+    return request.scope["caller"].prefix or ""
 
 
 def metadata(

@@ -24,6 +24,7 @@ from service.settings import ServiceSettings
 from service.uploads.rows import ArrayHeader, Source, copied, float_rows
 from service.uploads.safetensors import read_header
 from service.uploads.zips import BoundedReader
+from store.artifacts import is_full
 
 _VERSIONS: dict[tuple[int, int], tuple[int, Callable[[IO[bytes]], Any]]] = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
@@ -117,6 +118,8 @@ def _extract_npz(file: BinaryIO, stack: ExitStack, settings: ServiceSettings) ->
         with archive.open(members["ids.npy"]) as stream:
             return source, _read_ids(stream, members["ids.npy"].file_size, source.header.shape[0])
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise
         raise InvalidError("truncated_upload", f"the .npz is damaged or cut short: {error}") from error
 
 

@@ -17,6 +17,7 @@ class Job(Base):
         CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
         Index("ix_jobs_open", "status", postgresql_where=text("status IN ('queued', 'running')")),
         Index("ix_jobs_project_id_created_at", "project_id", "created_at"),
+        Index("ix_jobs_created_at", "created_at", postgresql_using="brin"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

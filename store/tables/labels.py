@@ -63,6 +63,9 @@ class Suggestion(Base):
             "item_position",
             postgresql_where=text("lease_until IS NOT NULL AND resolved_seq IS NULL AND released_at IS NULL"),
         ),
+        Index("ix_suggestions_job_id", "job_id"),
+        # Rows arrive in the order of their times: a few bytes per block of them do for pruning.
+        Index("ix_suggestions_created_at", "created_at", postgresql_using="brin"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

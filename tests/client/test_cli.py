@@ -51,6 +51,10 @@ def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
     curve = json.loads(lookahead(url, "project", "curve", project, "--json"))
     assert (curve[0]["label_seq"], curve[0]["flipped"], curve[-1]["labels"]) == (0, None, 2)
     assert "leave-one-out" in lookahead(url, "project", "curve", project)
+    lookahead(url, "suggest", project, "-n", "2", "--annotator", "ann")
+    assert lookahead(url, "leases", "list", project).count(" ann ") == 2
+    assert "holds on to 2 items" in lookahead(url, "leases", "renew", project, "ann", "--seconds", "60")
+    assert "gave back 2 items" in lookahead(url, "leases", "release", project, "ann")
     job = json.loads(lookahead(url, "project", "show", project, "--json"))
     assert job["labels"] == 2
 

@@ -70,6 +70,18 @@ def test_weights_as_arrays_and_a_repeated_event(client: Client) -> None:
     assert client.suggest(project, 2, wait=0, seed=1, options={"why": 0}).label_seq == first.seq + 1
 
 
+def test_leases(client: Client) -> None:
+    project = prepared(client, 10)
+    mine = [entry.item for entry in client.suggest(project, 3, annotator="ann", lease_seconds=60).suggestions]
+    assert {held.item: held.annotator for held in client.leases(project)} == dict.fromkeys(mine, "ann")
+    assert list(client.leases(project, "ben")) == []
+    renewed = client.renew_leases(project, "ann", [*mine[:1], "item-9" if "item-9" not in mine else "item-8"])
+    assert [end.item for end in renewed.leases] == mine[:1]
+    assert len(renewed.expired) == 1
+    assert client.release_leases(project, "ann", mine[:1]).released == mine[:1]
+    assert sorted(client.release_leases(project, "ann").released) == sorted(mine[1:])
+
+
 def test_ids_with_commas_and_quotes(client: Client) -> None:
     project = f"p-{uuid.uuid4().hex[:8]}"
     odd = ['a,b"c', "ü/ö ?&#%", " padded "]

@@ -224,6 +224,55 @@ def test_a_home_of_any_name_and_a_port_in_the_environment(place: Path, monkeypat
             assert client.ping()
 
 
+def aof(place: Path) -> Path:
+    (found,) = (place / "valkey" / "appendonlydir").glob("*.incr.aof")
+    return found
+
+
+def filled(place: Path) -> None:
+    with Valkey(place) as valkey, redis.Redis.from_url(valkey.url) as client:
+        client.set("first", "1")
+        client.set("last", "2")
+
+
+def test_a_journal_cut_short_loses_only_its_last_command(place: Path) -> None:
+    filled(place)
+    journal = aof(place)
+    journal.write_bytes(journal.read_bytes()[:-5])
+    said: list[str] = []
+    with Valkey(place, say=said.append) as valkey, redis.Redis.from_url(valkey.url) as client:
+        assert (client.get("first"), client.get("last")) == (b"1", None)
+    assert said == []
+
+
+def test_a_journal_that_cannot_be_read_is_set_aside(place: Path) -> None:
+    filled(place)
+    journal = aof(place)
+    data = journal.read_bytes()
+    journal.write_bytes(b"no journal at all" + data)
+    said: list[str] = []
+    with Valkey(place, say=said.append) as valkey, redis.Redis.from_url(valkey.url) as client:
+        assert client.get("first") is None
+    (aside,) = (place / "valkey").glob("appendonlydir.unreadable-*")
+    assert (aside / journal.name).read_bytes().endswith(data)
+    assert "the queue begins anew" in said[0]
+    with Valkey(place, say=said.append):
+        pass
+    assert len(said) == 1
+
+
+def test_a_start_that_fails_for_another_reason_leaves_the_journal_in_place(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(place)
+    data = aof(place).read_bytes()
+    monkeypatch.setattr("embedded.servers.valkey_binary", lambda: Path(shutil.which("false") or "false"))
+    with pytest.raises(StartError):
+        Valkey(place).start()
+    assert aof(place).read_bytes() == data
+    assert not list((place / "valkey").glob("*.unreadable-*"))
+
+
 def test_a_failed_start_shows_the_log(place: Path) -> None:
     with Postgres(place):
         pass

@@ -82,7 +82,7 @@ def test_a_child_that_dies_is_started_again(place: Path) -> None:
 
 def test_a_child_that_keeps_dying_ends_the_watch(place: Path) -> None:
     with supervisor(place, Child("broken", ["sh", "-c", "echo words of its log; sleep 0.5; exit 3"])) as running:
-        running.child("broken").ends.extend([float("inf")] * 4)
+        running.child("broken").restarts.early_ends = 4
         with pytest.raises(StartError, match=r"(?s)broken keeps ending.*words of its log"):
             running.watch()
 
