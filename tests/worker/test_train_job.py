@@ -44,7 +44,7 @@ def vectors(api: Api) -> Api:
 
 def test_from_nothing_but_vectors_to_suggestions_and_better_predictions(vectors: Api, worker: Context) -> None:
     first = trained(vectors, worker)
-    nothing = {"labels": 0, "label_seq": 0, "steps": 0, "loss": 0.0, "architecture": "embedding:mlp"}
+    nothing = {"labels": 0, "label_seq": 0, "steps": 0, "loss": 0.0, "architecture": "embedding:mlp", "notes": []}
     assert first["trained"] == nothing
     assert (first["window"], first["labeled"]) == (ITEMS, 0)
     for strategy in ("npc", "typiclust", "ntkcpl"):
