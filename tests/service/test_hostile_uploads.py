@@ -104,7 +104,7 @@ FORMS: dict[str, tuple[bytes, int, str]] = {
     "no boundary at all": (b"x" * 100, 400, "malformed_request"),
     "cut in the head": (b"--b\r\nContent-Disp", 422, "invalid_request"),
     "field that is no file": (part("file") + b"--b--\r\n", 422, "invalid_request"),
-    "field of 2 MB": (part("held_out", b"x" * (2 << 20)) + b"--b--\r\n", 400, "malformed_request"),
+    "field of 4 MB": (part("held_out", b"x" * (4 << 20)) + b"--b--\r\n", 400, "malformed_request"),
     "2000 fields": (b"".join(part(f"f{k}", b"") for k in range(2000)) + b"--b--\r\n", 400, "malformed_request"),
     "2000 files": (
         b"".join(part(f"f{k}", b"", '; filename="x"') for k in range(2000)) + b"--b--\r\n",

@@ -13,8 +13,11 @@ from starlette.requests import ClientDisconnect
 
 from service.operations import uploads as operations
 from service.problems import LockedError, StalledError, TooLargeError
+from service.settings import ServiceSettings
+from store.database import Sessions
 from tests.api import Api, assert_problem, names, npz, vectors, weights
 from tests.factories import mlp
+from tests.service.keyed import keyed_service
 
 VERSION = {"Tus-Resumable": "1.0.0"}
 KIND = "application/offset+octet-stream"
@@ -296,3 +299,20 @@ def test_full_is_a_problem(api: Api) -> None:
         begin(api, 10)
     answer = api.client.post("/uploads", headers={**VERSION, "Upload-Length": "10"})
     assert_problem(answer, 409, "too_many_uploads", "20")
+
+
+def test_uploads_belong_to_a_key(settings: ServiceSettings, sessions: Sessions) -> None:
+    with keyed_service(settings, sessions) as keyed:
+        mine, theirs, reader = keyed.new("admin"), keyed.new("admin"), keyed.new("read", "label", "suggest")
+        mine.project()
+        data = fresh()
+        place = begin(mine, len(data))
+        assert patch(mine, place, 0, data).status_code == 204
+        form = {"upload": place.rpartition("/")[2]}
+        assert_problem(theirs.client.delete(place, headers=VERSION), 404, "unknown_upload")
+        assert_problem(patch(theirs, place, len(data), b""), 404, "unknown_upload")
+        assert_problem(theirs.client.post("/projects/p/pool", data=form), 404, "unknown_upload")
+        assert theirs.client.head(place, headers=VERSION).status_code == 404
+        assert_problem(reader.client.post("/uploads", headers={**VERSION, "Upload-Length": "9"}), 403, "scope_missing")
+        assert keyed.client.head(place, headers=VERSION).status_code == 401
+        assert mine.client.post("/projects/p/pool", data=form).status_code == 201
