@@ -11,7 +11,7 @@ from benchmarks.soak.record import Event, Record
 
 GIVE_UP_SECONDS = 60.0
 REQUEST_SECONDS = 20.0
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.3  # as the SDK waits before its second try
 WAIT = {"Prefer": "wait=5"}
 # What a service may answer while a part of it is away: the same request may work later.
 AWAY = {"database_unavailable", "queue_unavailable", "storage_unavailable"}
