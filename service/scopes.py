@@ -64,11 +64,21 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/projects/{name}/checkpoints"): ADMIN,
     ("POST", "/projects/{name}/train"): ADMIN,
     ("GET", "/projects/{name}/predictions"): READ,
+    # What the protocol for uploads is like; whose they are is a matter of the key that began them.
+    ("OPTIONS", "/uploads"): OPEN,
+    ("OPTIONS", "/uploads/{upload_id}"): OPEN,
+    ("POST", "/uploads"): ADMIN,
+    ("HEAD", "/uploads/{upload_id}"): ADMIN,
+    ("PATCH", "/uploads/{upload_id}"): _needs("admin", audited=False),
+    ("DELETE", "/uploads/{upload_id}"): ADMIN,
     # The label log and the jobs' own records say who did what.
     ("POST", "/label"): _needs("label", audited=False),
     ("POST", "/labels"): _needs("label", audited=False),
     ("POST", "/suggest"): _needs("suggest", audited=False),
     ("GET", "/labels"): READ,
+    ("POST", "/leases/renew"): _needs("suggest", audited=False),
+    ("POST", "/leases/release"): _needs("suggest", audited=False),
+    ("GET", "/projects/{name}/leases"): READ,
     # A suggestion that takes longer is answered with a job, and its asker follows it.
     ("GET", "/jobs"): READ,
     ("GET", "/jobs/{job_id}"): _needs("read", "suggest"),
@@ -99,7 +109,10 @@ class Table:
 
     def find(self, method: str, path: str) -> Found | None:
         """None for what has no line."""
-        method = "GET" if method == "HEAD" else method
+        found = self._find(method, path)
+        return self._find("GET", path) if found is None and method == "HEAD" else found
+
+    def _find(self, method: str, path: str) -> Found | None:
         if (fixed := self._fixed.get((method, path))) is not None:
             return fixed
         for pattern, template, rule in self._patterns.get(method, ()):
