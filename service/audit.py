@@ -42,9 +42,8 @@ class AuditMiddleware:
             return
 
         async def noted(message: Message) -> None:
-            starts = message["type"] == "http.response.start"
             # A replay is an answer from before: its work was done, and written down, then.
-            if starts and not any(name == _REPLAYED for name, _ in message.get("headers", [])):
+            if message["type"] == "http.response.start" and not _replays(message):
                 await self._note(scope, message["status"])
             await send(message)
 
@@ -85,6 +84,10 @@ class AuditMiddleware:
             if noted["status"] in REFUSALS:
                 relax_durability(session)
             audit.record(session, noted)
+
+
+def _replays(message: Message) -> bool:
+    return any(name == _REPLAYED for name, _ in message.get("headers", []))
 
 
 def entry(scope: Scope, status: int) -> audit.Entry:

@@ -62,23 +62,23 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/projects/{name}/items/{item:path}"): READ,
     ("PATCH", "/projects/{name}/items"): ADMIN,
     ("POST", "/projects/{name}/checkpoints"): ADMIN,
-    # An upload is its maker's own; what was begun is not yet part of anything.
-    ("OPTIONS", "/uploads"): OPEN,
-    ("OPTIONS", "/uploads/{upload_id}"): OPEN,
-    ("POST", "/uploads"): _needs("admin", audited=False),
-    ("GET", "/uploads/{upload_id}"): ADMIN,
-    ("PATCH", "/uploads/{upload_id}"): _needs("admin", audited=False),
-    ("DELETE", "/uploads/{upload_id}"): _needs("admin", audited=False),
     ("POST", "/projects/{name}/train"): ADMIN,
     ("GET", "/projects/{name}/predictions"): READ,
+    # What the protocol for uploads is like; whose they are is a matter of the key that began them.
+    ("OPTIONS", "/uploads"): OPEN,
+    ("OPTIONS", "/uploads/{upload_id}"): OPEN,
+    ("POST", "/uploads"): ADMIN,
+    ("HEAD", "/uploads/{upload_id}"): ADMIN,
+    ("PATCH", "/uploads/{upload_id}"): _needs("admin", audited=False),
+    ("DELETE", "/uploads/{upload_id}"): ADMIN,
     # The label log and the jobs' own records say who did what.
     ("POST", "/label"): _needs("label", audited=False),
     ("POST", "/labels"): _needs("label", audited=False),
     ("POST", "/suggest"): _needs("suggest", audited=False),
     ("GET", "/labels"): READ,
-    ("GET", "/projects/{name}/leases"): READ,
     ("POST", "/leases/renew"): _needs("suggest", audited=False),
     ("POST", "/leases/release"): _needs("suggest", audited=False),
+    ("GET", "/projects/{name}/leases"): READ,
     # A suggestion that takes longer is answered with a job, and its asker follows it.
     ("GET", "/jobs"): READ,
     ("GET", "/jobs/{job_id}"): _needs("read", "suggest"),
@@ -109,7 +109,10 @@ class Table:
 
     def find(self, method: str, path: str) -> Found | None:
         """None for what has no line."""
-        method = "GET" if method == "HEAD" else method
+        found = self._find(method, path)
+        return self._find("GET", path) if found is None and method == "HEAD" else found
+
+    def _find(self, method: str, path: str) -> Found | None:
         if (fixed := self._fixed.get((method, path))) is not None:
             return fixed
         for pattern, template, rule in self._patterns.get(method, ()):
@@ -133,5 +136,4 @@ def annotate(schema: dict[str, Any], *, keys: bool) -> dict[str, Any]:
 def _operations(schema: dict[str, Any]) -> Iterator[tuple[Rule, dict[str, Any]]]:
     for template, operations in schema["paths"].items():
         for method, operation in operations.items():
-            asked = "GET" if method == "head" else method.upper()
-            yield RULES.get((asked, template), UNDECLARED), operation
+            yield RULES.get((method.upper(), template), UNDECLARED), operation

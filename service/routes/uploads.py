@@ -30,9 +30,9 @@ def check_version(
         )
 
 
-def owner(request: Request) -> str:
-    """Whose uploads a request may see: those begun with the same key."""
-    return request.scope["caller"].prefix or ""
+def owner(context: Services) -> str:
+    """Whose uploads a request may see: those begun with its key."""
+    return context.caller.prefix or ""
 
 
 def metadata(
