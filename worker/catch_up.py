@@ -46,9 +46,10 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
             # After the labels: one of them may be of a class that was added a moment ago.
             count = classes.count(session, project_id)
         try:
+            if was_cold:
+                # Before it is loaded: requests that come meanwhile are to wait here and not to be loaded elsewhere.
+                _hold(context, project_id)
             with context.live.use(context, state_id) as live:
-                if was_cold:
-                    _hold(context, project_id)
                 if live.applied_seq != applied:
                     # Loaded just now, and another worker had moved on in between.
                     with context.sessions.begin() as session:

@@ -13,7 +13,7 @@ from store.database import is_away
 from store.errors import ArtifactError, StorageFullError, StoreError
 from store.tables import Job, Json
 from telemetry import logs
-from worker import queue, repair
+from worker import identity, queue, repair, warm
 from worker.context import Context, current
 from worker.errors import CancelledError, JobError, ShuttingDownError
 from worker.observe import fields, observed
@@ -38,9 +38,31 @@ KINDS: dict[str, Callable[[Context, Job, Reporter], Json | None]] = {
 }
 
 
-def run(job_id: str) -> None:
+def run(job_id: str, by_anyone: bool = False) -> None:
     """Entry point for the queue."""
-    run_in(current(), job_id)
+    context = current()
+    if by_anyone or not _handed_on(context, job_id):
+        run_in(context, job_id)
+
+
+def _handed_on(context: Context, job_id: str) -> bool:
+    """Give a job to the worker that keeps its project warm by now, if another does.
+
+    Requests that came while that worker was loading the project wait in the common queue: served here, they would
+    make this worker load it too, and both write to one factor in turn.
+    """
+    try:
+        with context.sessions.begin() as session:
+            job = jobs.get(session, job_id)
+        if job is None or job.status != "queued" or job.queue != queue.INTERACTIVE:
+            return False
+        holder = warm.holder(context.redis, job.project_id)
+        if holder in {None, context.name} or identity.is_dead(holder):
+            return False
+        return warm.ring(context.redis, job.project_id, job_id) is not None
+    except (DBAPIError, RedisError) as error:
+        log.info("job %s stays here: %s", job_id, error)
+        return False
 
 
 def run_in(context: Context, job_id: str) -> None:

@@ -83,9 +83,10 @@ class LiveStates:
                 self._forget(next(iter(self._states)), "memory")
 
     def projects(self) -> list[int]:
-        """The projects that are warm here."""
+        """The projects that are warm here, or are being loaded or used."""
         with self._guard:
-            return sorted(self._held())
+            busy = {project_id for project_id, lock in self._projects.items() if lock.locked()}
+            return sorted(self._held() | busy)
 
     def drop(self, project_id: int) -> None:
         """Forget a project that another worker keeps warm now."""

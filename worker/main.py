@@ -17,7 +17,8 @@ from store.settings import from_environment
 from telemetry import logs, traces
 from telemetry.gauges import watch_process
 from telemetry.snapshots import Publisher
-from worker import context, identity, lane, maintenance, queue
+from worker import context, identity, maintenance, queue
+from worker.lane import Lane
 from worker.live_states import LiveStates
 from worker.metrics import Device, Instruments
 from worker.serving import Worker, serve
@@ -102,12 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publisher = Publisher(made.redis, role, made.metrics.registry)
     publisher.start()
     maintenance.start(made)
-    lanes = lane.start(made) if queue.INTERACTIVE in names and not options.burst else []
+    lane = Lane(made) if queue.INTERACTIVE in names and not options.burst else None
     log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
 
     serve(made, listening(settings, made.name, names), burst=options.burst)
     made.stopping.set()
-    lane.close(made, lanes)
+    if lane is not None:
+        lane.close()
     publisher.stop()
     made.tracing.close()
     return 0

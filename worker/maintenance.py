@@ -99,7 +99,9 @@ class Sweeper:
         lost = [entry for entry in missing if entry in self._missing]
         self._missing = set(missing).difference(lost)
         for entry in lost:
-            queue.enqueue(self._context.redis, entry.queue, entry.job_id, entry.attempt)
+            # What has waited too long for the worker that keeps its project warm must not be handed back to it.
+            by_anyone = entry in self._in_inbox
+            queue.enqueue(self._context.redis, entry.queue, entry.job_id, entry.attempt, by_anyone=by_anyone)
             log.warning("job %s was in no queue any more: enqueued again", entry.job_id)
         return len(lost)
 

@@ -28,11 +28,14 @@ def queue(redis: Redis, name: str) -> Queue:
     return Queue(name, connection=redis, serializer=JSONSerializer, default_timeout=_TIMEOUT_SECONDS[name])
 
 
-def enqueue(redis: Redis, name: str, job_id: str, attempt: int = 0) -> None:
-    """Tell the workers of a queue that a job is there. Call after the job's row is committed."""
+def enqueue(redis: Redis, name: str, job_id: str, attempt: int = 0, *, by_anyone: bool = False) -> None:
+    """Tell the workers of a queue that a job is there. Call after the job's row is committed.
+
+    With `by_anyone`, whoever takes it runs it, even if another worker keeps the project warm.
+    """
     queue(redis, name).enqueue_call(
         FUNCTION,
-        args=(job_id,),
+        args=(job_id, by_anyone),
         job_id=_queue_id(job_id, attempt),
         result_ttl=0,
         failure_ttl=60,

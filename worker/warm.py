@@ -14,8 +14,8 @@ LEASE_SECONDS = 5
 RENEW_SECONDS = 1.0
 _INBOX_KEPT_SECONDS = 60
 _TAKEN_AT_ONCE = 64
-# A message that is no job: labels have arrived for a project.
-NUDGE = "labels:"
+# In the place of a job's id: labels have arrived for the project.
+LABELS = "labels"
 
 _RING = """
 local holder = redis.call('GET', KEYS[1])
@@ -34,25 +34,25 @@ return 1
 _LET_GO = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-def ring(redis: Redis, project_id: int, message: str) -> str | None:
-    """Put a message into the inbox of the worker that holds the project; its name, or None if nobody does."""
-    arguments = (_inbox(""), message, _INBOX_KEPT_SECONDS)
+def ring(redis: Redis, project_id: int, job_id: str) -> str | None:
+    """Put a job into the inbox of the worker that holds the project; its name, or None if nobody does."""
+    arguments = (_inbox(""), _message(project_id, job_id), _INBOX_KEPT_SECONDS)
     holder = redis.eval(_RING, 1, _lease(project_id), *arguments)
     return None if holder is None else _text(holder)
 
 
 def nudge(redis: Redis, project_id: int) -> None:
     """Tell the worker that holds the project that labels have arrived: the next suggestion will not wait for them."""
-    ring(redis, project_id, f"{NUDGE}{project_id}")
+    ring(redis, project_id, LABELS)
 
 
-def take(redis: Redis, worker: str, seconds: float) -> list[str]:
-    """The messages of an inbox, oldest first; waits for the first one, at most `seconds`."""
+def take(redis: Redis, worker: str, seconds: float) -> list[tuple[int, str]]:
+    """(project id, job id or LABELS) from an inbox, oldest first; waits for the first one, at most `seconds`."""
     first = redis.blpop([_inbox(worker)], timeout=seconds)
     if first is None:
         return []
     more = redis.lpop(_inbox(worker), _TAKEN_AT_ONCE) or []
-    return [_text(message) for message in (first[1], *more)]
+    return [_parts(message) for message in (first[1], *more)]
 
 
 def holder(redis: Redis, project_id: int) -> str | None:
@@ -61,10 +61,10 @@ def holder(redis: Redis, project_id: int) -> str | None:
     return None if found is None else _text(found)
 
 
-def waits(redis: Redis, project_id: int, message: str) -> bool:
-    """Whether a message is in the inbox of the worker that holds the project."""
+def waits(redis: Redis, project_id: int, job_id: str) -> bool:
+    """Whether a job is in the inbox of the worker that holds the project."""
     name = holder(redis, project_id)
-    return name is not None and redis.lpos(_inbox(name), message) is not None
+    return name is not None and redis.lpos(_inbox(name), _message(project_id, job_id)) is not None
 
 
 def hold(redis: Redis, worker: str, project_id: int) -> None:
@@ -82,14 +82,23 @@ def renew(redis: Redis, worker: str, project_ids: Sequence[int]) -> list[int]:
     return [project for project, kept in zip(project_ids, pipeline.execute(), strict=True) if not kept]
 
 
-def let_go(redis: Redis, worker: str, project_ids: Iterable[int]) -> list[str]:
-    """End the worker's leases and empty its inbox; returns the messages that it did not take."""
+def let_go(redis: Redis, worker: str, project_ids: Iterable[int]) -> list[tuple[int, str]]:
+    """End the worker's leases and empty its inbox; returns what it did not take, as `take` does."""
     pipeline = redis.pipeline(transaction=True)
     for project_id in project_ids:
         pipeline.eval(_LET_GO, 1, _lease(project_id), worker)
     pipeline.lrange(_inbox(worker), 0, -1)
     pipeline.delete(_inbox(worker))
-    return [_text(message) for message in pipeline.execute()[-2]]
+    return [_parts(message) for message in pipeline.execute()[-2]]
+
+
+def _message(project_id: int, job_id: str) -> str:
+    return f"{project_id} {job_id}"
+
+
+def _parts(message: bytes | str) -> tuple[int, str]:
+    project_id, _, job_id = _text(message).partition(" ")
+    return int(project_id), job_id
 
 
 def _text(value: bytes | str) -> str:

@@ -9,8 +9,9 @@ import pytest
 from store.tables import Job
 from tests.api import Api
 from tests.worker.conftest import run_queued
-from worker import lane, queue, warm
+from worker import jobs, queue, warm
 from worker.context import Context
+from worker.lane import Lane
 
 
 @pytest.fixture
@@ -27,11 +28,12 @@ def project(api: Api, worker: Context) -> int:
 @pytest.fixture
 def serving(worker: Context) -> Iterator[Context]:
     """A worker whose warm lane runs; nothing else serves the queues."""
-    threads = lane.start(worker)
+    before = threading.active_count()
+    lane = Lane(worker)
     yield worker
     worker.stopping.set()
-    lane.close(worker, threads)
-    assert not any(thread.is_alive() for thread in threads)
+    lane.close()
+    assert threading.active_count() <= before
 
 
 def suggest_from_the_queue(api: Api, worker: Context) -> None:
@@ -67,7 +69,7 @@ def test_the_newest_holder_wins_and_the_other_lets_go(
     other = new_context()
     warm.hold(other.redis, other.name, project)
     assert warm.ring(serving.redis, project, "job-x") == other.name
-    assert warm.take(other.redis, other.name, 1) == ["job-x"]
+    assert warm.take(other.redis, other.name, 1) == [(project, "job-x")]
     deadline = time.monotonic() + 10
     while serving.live.projects():
         assert time.monotonic() < deadline
@@ -80,7 +82,7 @@ def test_what_a_stopping_worker_did_not_take_goes_to_the_common_queue(api: Api, 
     left = api.suggest(headers={"Prefer": "wait=0"}).json()["id"]
     assert warm.waits(worker.redis, project, left)
     worker.stopping.set()
-    lane.close(worker, [])
+    Lane(worker).close()
     assert (left, 0) in queue.waiting(worker.redis, queue.INTERACTIVE)
     assert warm.ring(worker.redis, project, "job-x") is None
 
@@ -109,3 +111,28 @@ def test_one_thread_at_a_time_per_project(worker: Context) -> None:
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
+
+
+def test_what_waited_in_the_common_queue_goes_to_the_holder(
+    api: Api, project: int, worker: Context, new_context: Callable[[], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = api.suggest(headers={"Prefer": "wait=0"}).json()["id"]
+    holder = new_context()
+    warm.hold(holder.redis, holder.name, project)
+    monkeypatch.setattr(jobs, "current", lambda: worker)
+    jobs.run(late)
+    assert api.get(f"/jobs/{late}").json()["status"] == "queued"
+    assert warm.take(holder.redis, holder.name, 1) == [(project, late)]
+    jobs.run(late, by_anyone=True)
+    assert api.get(f"/jobs/{late}").json()["status"] == "succeeded"
+
+
+def test_one_project_does_not_wait_for_another(
+    api: Api, project: int, serving: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggest_from_the_queue(api, serving)
+    with serving.live.alone(project + 1):
+        for _ in range(10):
+            warm.hold(serving.redis, serving.name, project + 1)
+            warm.nudge(serving.redis, project + 1)
+        assert api.suggest(annotator="ann").status_code == 200
