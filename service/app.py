@@ -117,7 +117,7 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
         responses=problems.declared(),
     )
     app.state.context = context
-    app.state.label_commits = GroupCommit(add_together)
+    app.state.label_commits = GroupCommit(add_together, measured.label_commit_entries.observe)
     app.state.metrics = measured
     _add_middleware(app, context, limiter, origins, measured)
     context.tracing.instrument(app)

@@ -20,9 +20,17 @@ ENTRIES_MAX = 256
 class GroupCommit(Generic[In, Out]):
     """Gathers entries of one event loop and hands them on in the order in which they came."""
 
-    def __init__(self, write: Callable[[Sequence[In]], Sequence[Out | Exception]]) -> None:
-        """`write` runs in a thread and returns one outcome per entry, after they are durable."""
+    def __init__(
+        self,
+        write: Callable[[Sequence[In]], Sequence[Out | Exception]],
+        on_batch: Callable[[int], None] = lambda entries: None,
+    ) -> None:
+        """`write` runs in a thread and returns one outcome per entry, after they are durable.
+
+        `on_batch` is told how many entries each transaction takes.
+        """
         self._write = write
+        self._on_batch = on_batch
         self._waiting: list[tuple[In, asyncio.Future[Out]]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -41,6 +49,7 @@ class GroupCommit(Generic[In, Out]):
             while self._waiting:
                 batch = self._waiting[:ENTRIES_MAX]
                 del self._waiting[:ENTRIES_MAX]
+                self._on_batch(len(batch))
                 _tell(batch, await self._outcomes([entry for entry, _ in batch]))
         finally:
             self._writing = None

@@ -34,6 +34,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.label_commit_entries = Histogram(
+            "lookahead_label_commit_entries",
+            "Requests of POST /label that one transaction took",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
+        )
         watch_process(
             self.registry,
             connections=lambda: connections(context.sessions),

@@ -5,6 +5,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from store.errors import StaleStateError
 from worker.context import Context
 from worker.live import Live
 from worker.loading import load
@@ -59,9 +60,9 @@ class LiveStates:
                 live = load(context, state_id)
         try:
             yield live
-        except BaseException:
+        except BaseException as error:
             # Not put back: the next request loads what Postgres has.
-            self.metrics.dropped(live.project_id, "failed")
+            self.metrics.dropped(live.project_id, "overtaken" if isinstance(error, StaleStateError) else "failed")
             raise
         with self._guard:
             self._states[state_id] = live

@@ -78,13 +78,13 @@ class Instruments:
         )
         self.evictions = Counter(
             "lookahead_state_evictions",
-            "Live states dropped: memory, replaced (by a newer one), elsewhere (with another worker), failed, database",
+            "Live states dropped: memory, replaced, elsewhere, overtaken (by another worker), failed, database",
             ["reason"],
             registry=registry,
         )
         self.retries = Counter(
             "lookahead_retries",
-            "Work done again because another worker was first: stale_state, or leased_meanwhile",
+            "Suggestions chosen again because another request was first: stale_state, or leased_meanwhile",
             ["reason"],
             registry=registry,
         )

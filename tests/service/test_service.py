@@ -74,6 +74,7 @@ def test_metrics(api: Api) -> None:
         'lookahead_queue_jobs_waiting{queue="bulk"} 1.0',
         'lookahead_queue_jobs_waiting{queue="interactive"} 0.0',
         "lookahead_leases_held 0.0",
+        'lookahead_label_commit_entries_count{process="service-1"} 1.0',
         'lookahead_part_up{part="database"} 1.0',
         'lookahead_workers{queue="interactive"} 0.0',
         'lookahead_jobs_open{kind="prepare",status="queued"} 1.0',

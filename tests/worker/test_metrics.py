@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from store.errors import LeasedMeanwhileError
 from store.tables import Job, LabelEvent
 from telemetry.snapshots import Publisher
 from tests.api import Api
@@ -127,7 +128,7 @@ def test_states_that_are_dropped_are_counted_by_reason(
     assert value(ready, "lookahead_warm_states") == 0
 
 
-def test_work_done_twice_is_counted(api: Api, ready: Context, new_context: Callable[[], Context]) -> None:
+def test_a_worker_that_was_overtaken_is_counted(api: Api, ready: Context, new_context: Callable[[], Context]) -> None:
     other = new_context()
     ask(api, ready)
     ask(api, other)
@@ -138,7 +139,24 @@ def test_work_done_twice_is_counted(api: Api, ready: Context, new_context: Calla
     assert state == 1
     api.label("item-2")
     ask(api, other)
-    assert value(other, "lookahead_retries_total", reason="stale_state") == 1
+    assert value(other, "lookahead_state_evictions_total", reason="overtaken") == 1
+    assert value(other, "lookahead_warm_states") == 0
+
+
+def test_choosing_again_is_counted(api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker import suggest
+
+    save, tries = suggest._save, []
+
+    def second_time(*arguments: Any) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise LeasedMeanwhileError
+        save(*arguments)
+
+    monkeypatch.setattr(suggest, "_save", second_time)
+    ask(api, ready)
+    assert value(ready, "lookahead_retries_total", reason="leased_meanwhile") == 1
 
 
 def test_every_line_of_a_job_says_whose_it_is(api: Api, ready: Context, monkeypatch: pytest.MonkeyPatch) -> None:
