@@ -11,6 +11,7 @@ from service.app import create_app
 from service.exposure import objection
 from service.protocol import BoundedProtocol
 from service.settings import ServiceSettings, listed
+from store.database import connect
 from store.settings import from_environment
 from telemetry import logs
 
@@ -31,8 +32,10 @@ def main() -> int:
     """Serve until told to stop."""
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
     settings = from_environment(ServiceSettings)
-    app = create_app(settings)
-    if refusal := objection(settings, host, app.state.context.sessions):
+    sessions = connect(settings.database_url, pool_size=1)
+    refusal = objection(settings, host, sessions)
+    sessions.kw["bind"].dispose()
+    if refusal:
         sys.stderr.write(refusal + "\n")
         return 1
     _log(settings)
