@@ -28,15 +28,12 @@ log = logging.getLogger(__name__)
 
 def suggest(context: Context, job: Job, reporter: Reporter) -> Json | None:
     """Run the job; suggestions, leases, factor rows and the answer are written in one transaction."""
-    with context.sessions.begin() as session:
-        prepared = session.get_one(Project, job.project_id).active_state_id is not None
-    if prepared:
-        try:
-            return retried(context, lambda: _from_model(context, job, reporter))
-        except JobError as error:
-            if error.code not in {"not_prepared", "artifact_lost"} or not _needs_no_model(job.arguments):
-                raise
-            log.warning("project %d: random suggestions without the kernel state: %s", job.project_id, error)
+    try:
+        return retried(context, lambda: _from_model(context, job, reporter))
+    except JobError as error:
+        if error.code not in {"not_prepared", "artifact_lost"} or not _needs_no_model(job.arguments):
+            raise
+        log.info("project %d: random suggestions without a kernel state: %s", job.project_id, error)
     return retried(context, lambda: _from_pool(context, job))
 
 
