@@ -33,7 +33,5 @@ def stored(
         found = Checkpoint(project_id=project_id, name=name, kernel=kernel, extras=extras or {}, **content)
         session.add(found)
     found.kernel = kernel
-    # Sent again: what was made of the weights since may be lost.
-    found.weights = weights
     session.flush()
     return found

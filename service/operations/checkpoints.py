@@ -38,6 +38,9 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
             weights=artifact,
             kernel=kernel,
         )
+        if not context.artifacts.intact(checkpoint.weights):
+            # What was made of the weights at an earlier upload is lost: make it again from these.
+            checkpoint.weights = artifact
         job = jobs.create(
             session,
             kind="prepare",
