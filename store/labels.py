@@ -2,15 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from store import opinions
-from store.opinions import NewEvent, Rule, rows
+from store.opinions import NewEvent, Rule
+from store.rows import PROJECT, listed, listed_voices, rows, voices_of
 from store.tables import Item, LabelEvent, Project, Suggestion
 
 __all__ = ["ItemState", "NewEvent", "append", "counted", "page", "recorded", "touched"]
+
+
+_EVENTS, _SUGGESTIONS, _PROJECTS = (cast(sa.Table, mapped.__table__) for mapped in (LabelEvent, Suggestion, Project))
+_ADVANCE = (
+    sa.update(_PROJECTS)
+    .where(Project.id == PROJECT)
+    .values(label_seq=Project.label_seq + sa.bindparam("more", type_=sa.Integer))
+    .returning(_PROJECTS.c.label_seq, _PROJECTS.c.labeling)
+)
+_RECORDED = sa.select(LabelEvent).where(
+    LabelEvent.project_id == PROJECT, LabelEvent.event_id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
+)
 
 
 @dataclass(frozen=True)
@@ -30,13 +45,7 @@ def append(session: Session, project_id: int, events: Sequence[NewEvent]) -> int
     a reader that has seen `seq` has seen everything before it. An item may occur in several of the events; the
     number of statements does not depend on how many there are.
     """
-    last, labeling = session.execute(
-        sa.update(Project)
-        .where(Project.id == project_id)
-        .values(label_seq=Project.label_seq + len(events))
-        .returning(Project.label_seq, Project.labeling)
-        .execution_options(synchronize_session=False)
-    ).one()
+    last, labeling = session.execute(_ADVANCE, {"project": project_id, "more": len(events)}).one()
     first: int = last - len(events) + 1
     _insert(session, project_id, events, first)
     batch = opinions.record(session, project_id, events, first)
@@ -46,55 +55,71 @@ def append(session: Session, project_id: int, events: Sequence[NewEvent]) -> int
 
 
 def _insert(session: Session, project_id: int, events: Sequence[NewEvent], first: int) -> None:
+    values = listed(
+        "events",
+        seq=range(first, first + len(events)),
+        item_position=(event.item_position for event in events),
+        kind=(event.kind for event in events),
+        class_index=(event.class_index for event in events),
+        annotator=(event.annotator for event in events),
+        event_id=(event.event_id for event in events),
+        own=(event.own for event in events),
+        key_id=(event.key_id for event in events),
+    )
+    session.execute(_insert_events(), {"project": project_id, **values})
+
+
+@cache
+def _insert_events() -> sa.Insert:
     values = rows(
         "events",
-        seq=(sa.BigInteger, range(first, first + len(events))),
-        item_position=(sa.Integer, (event.item_position for event in events)),
-        kind=(sa.Text, (event.kind for event in events)),
-        class_index=(sa.Integer, (event.class_index for event in events)),
-        annotator=(sa.Text, (event.annotator for event in events)),
-        event_id=(sa.Text, (event.event_id for event in events)),
-        own=(sa.Boolean, (event.own for event in events)),
-        key_id=(sa.Integer, (event.key_id for event in events)),
+        seq=sa.BigInteger,
+        item_position=sa.Integer,
+        kind=sa.Text,
+        class_index=sa.Integer,
+        annotator=sa.Text,
+        event_id=sa.Text,
+        own=sa.Boolean,
+        key_id=sa.Integer,
     )
     names = [column.name for column in values.c]
-    session.execute(
-        sa.insert(LabelEvent).from_select(["project_id", *names], sa.select(sa.literal(project_id), *values.c))
-    )
+    return sa.insert(_EVENTS).from_select(["project_id", *names], sa.select(PROJECT, *values.c))
 
 
 def _resolve(session: Session, project_id: int, events: Sequence[NewEvent], batch: opinions.Batch) -> None:
     """End the leases of annotators who have had their say, and everybody's on items that are candidates no more."""
-    touched = rows("touched", position=(sa.Integer, batch.touched), seq=(sa.BigInteger, batch.touched.values()))
-    heard = {event.voice for event in events}
-    said = rows("said", position=(sa.Integer, (p for p, _ in heard)), annotator=(sa.Text, (a for _, a in heard)))
+    touched = listed("touched", position=batch.touched, seq=batch.touched.values())
+    heard = listed_voices("heard", {event.voice for event in events})
+    session.execute(_resolve_leases(), {"project": project_id, **touched, **heard})
+
+
+@cache
+def _resolve_leases() -> sa.Update:
+    touched = rows("touched", position=sa.Integer, seq=sa.BigInteger)
+    said = voices_of("heard")
     had_their_say = sa.exists().where(
         said.c.position == touched.c.position,
         said.c.annotator == sa.func.coalesce(Suggestion.annotator, opinions.NOBODY),
     )
-    session.execute(
-        sa.update(Suggestion)
+    return (
+        sa.update(_SUGGESTIONS)
         .where(
-            Suggestion.project_id == project_id,
+            Suggestion.project_id == PROJECT,
             Suggestion.item_position == touched.c.position,
             Suggestion.lease_until.is_not(None),
             Suggestion.resolved_seq.is_(None),
             Suggestion.released_at.is_(None),
-            Item.project_id == project_id,
+            Item.project_id == PROJECT,
             Item.position == touched.c.position,
             sa.or_(Item.label.is_not(None), Item.skipped, had_their_say),
         )
         .values(resolved_seq=touched.c.seq)
-        .execution_options(synchronize_session=False)
     )
 
 
 def recorded(session: Session, project_id: int, event_ids: Sequence[str]) -> dict[str, LabelEvent]:
     """The events recorded under callers' own ids, by id."""
-    asked = sa.bindparam("ids", list(event_ids), type_=sa.ARRAY(sa.Text))
-    found = session.scalars(
-        sa.select(LabelEvent).where(LabelEvent.project_id == project_id, LabelEvent.event_id == sa.any_(asked))
-    )
+    found = session.scalars(_RECORDED, {"project": project_id, "ids": list(event_ids)})
     return {event.event_id: event for event in found if event.event_id is not None}
 
 

@@ -4,16 +4,20 @@ Two folds, each in a constant number of statements however many events there are
 rule enters, and opinions into the items' labels by the project's rule. So a rule can be changed at any time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
+from store.rows import PROJECT, listed, listed_voices, rows, voices_of
 from store.tables import Item, Json, Opinion
 
+# The plain tables: statements that name rows by themselves have no use for the mapper.
+_ITEMS, _OPINIONS = (cast(sa.Table, mapped.__table__) for mapped in (Item, Opinion))
 NOBODY = ""  # the annotator of events that name none
 
 
@@ -120,80 +124,92 @@ def record(session: Session, project_id: int, events: Sequence[NewEvent], first:
     return batch
 
 
-def rows(name: str, **columns: tuple[Any, Iterable[Any]]) -> sa.TableValuedAlias:
-    """Python lists as rows of SQL: name -> (type, values)."""
-    arrays = [sa.bindparam(key, list(values), type_=sa.ARRAY(kind)) for key, (kind, values) in columns.items()]
-    made = sa.func.unnest(*arrays).table_valued(*(sa.column(key, kind) for key, (kind, _) in columns.items()))
-    return made.render_derived(name=name)
-
-
-def _voices(name: str, voices: Sequence[tuple[int, str | None]]) -> sa.TableValuedAlias:
-    return rows(name, position=(sa.Integer, (p for p, _ in voices)), annotator=(sa.Text, (a for _, a in voices)))
-
-
 def _own_skips(session: Session, project_id: int, voices: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
     if not voices:
         return set()
-    asked = _voices("asked", voices)
-    found = session.execute(
-        sa.select(Opinion.item_position, Opinion.annotator).where(
-            Opinion.project_id == project_id,
-            Opinion.own,
-            Opinion.item_position == asked.c.position,
-            Opinion.annotator == asked.c.annotator,
-        )
+    parameters = {"project": project_id, **listed_voices("asked", voices)}
+    return {(row[0], row[1]) for row in session.execute(_find_own_skips(), parameters)}
+
+
+@cache
+def _find_own_skips() -> sa.Select[int, str]:
+    asked = voices_of("asked")
+    return sa.select(Opinion.item_position, Opinion.annotator).where(
+        Opinion.project_id == PROJECT,
+        Opinion.own,
+        Opinion.item_position == asked.c.position,
+        Opinion.annotator == asked.c.annotator,
     )
-    return {(row[0], row[1]) for row in found}
 
 
 def _remove(session: Session, project_id: int, voices: Sequence[tuple[int, str | None]]) -> None:
     if not voices:
         return
-    gone = _voices("gone", voices)
-    session.execute(
-        sa.delete(Opinion)
-        .where(
-            Opinion.project_id == project_id,
-            Opinion.item_position == gone.c.position,
-            sa.or_(gone.c.annotator.is_(None), Opinion.annotator == gone.c.annotator),
-        )
-        .execution_options(synchronize_session=False)
+    session.execute(_delete_opinions(), {"project": project_id, **listed_voices("gone", voices)})
+
+
+@cache
+def _delete_opinions() -> sa.Delete:
+    gone = voices_of("gone")
+    return sa.delete(_OPINIONS).where(
+        Opinion.project_id == PROJECT,
+        Opinion.item_position == gone.c.position,
+        sa.or_(gone.c.annotator.is_(None), Opinion.annotator == gone.c.annotator),
     )
 
 
 def _store(session: Session, project_id: int, kept: Sequence[_Said]) -> None:
     if not kept:
         return
+    said = listed(
+        "said",
+        item_position=(said.event.item_position for said in kept),
+        annotator=(said.event.voice[1] for said in kept),
+        class_index=(said.event.class_index for said in kept),
+        skipped=(said.event.kind == "skip" for said in kept),
+        own=(said.event.own for said in kept),
+        seq=(said.seq for said in kept),
+        since=(said.since for said in kept),
+    )
+    session.execute(_upsert_opinions(), {"project": project_id, **said})
+
+
+@cache
+def _upsert_opinions() -> sa.Insert:
     values = rows(
         "said",
-        item_position=(sa.Integer, (said.event.item_position for said in kept)),
-        annotator=(sa.Text, (said.event.voice[1] for said in kept)),
-        class_index=(sa.Integer, (said.event.class_index for said in kept)),
-        skipped=(sa.Boolean, (said.event.kind == "skip" for said in kept)),
-        own=(sa.Boolean, (said.event.own for said in kept)),
-        seq=(sa.BigInteger, (said.seq for said in kept)),
-        since=(sa.BigInteger, (said.since for said in kept)),
+        item_position=sa.Integer,
+        annotator=sa.Text,
+        class_index=sa.Integer,
+        skipped=sa.Boolean,
+        own=sa.Boolean,
+        seq=sa.BigInteger,
+        since=sa.BigInteger,
     )
     names = [column.name for column in values.c]
-    new = insert(Opinion).from_select(["project_id", *names], sa.select(sa.literal(project_id), *values.c))
+    new = insert(_OPINIONS).from_select(["project_id", *names], sa.select(PROJECT, *values.c))
     same = sa.and_(Opinion.class_index.is_not_distinct_from(new.excluded.class_index), Opinion.own == new.excluded.own)
-    session.execute(
-        new.on_conflict_do_update(
-            index_elements=["project_id", "item_position", "annotator"],
-            set_={name: new.excluded[name] for name in ("class_index", "skipped", "own", "seq")}
-            | {"since": sa.case((same, Opinion.since), else_=new.excluded.since)},
-        )
+    return new.on_conflict_do_update(
+        index_elements=["project_id", "item_position", "annotator"],
+        set_={name: new.excluded[name] for name in ("class_index", "skipped", "own", "seq")}
+        | {"since": sa.case((same, Opinion.since), else_=new.excluded.since)},
     )
 
 
 def fold(session: Session, project_id: int, rule: Rule, batch: Batch) -> None:
     """Write how the touched items stand under the rule, with their last event and withdrawal."""
-    touched = rows(
+    touched = listed(
         "touched",
-        position=(sa.Integer, batch.touched),
-        seq=(sa.BigInteger, batch.touched.values()),
-        withdrawn=(sa.BigInteger, (batch.withdrawn.get(position) for position in batch.touched)),
+        position=batch.touched,
+        seq=batch.touched.values(),
+        withdrawn=(batch.withdrawn.get(position) for position in batch.touched),
     )
+    session.execute(_fold_touched(rule), {"project": project_id, **touched})
+
+
+@cache
+def _fold_touched(rule: Rule) -> sa.Update:
+    touched = rows("touched", position=sa.Integer, seq=sa.BigInteger, withdrawn=sa.BigInteger)
     standing = (
         sa.select(
             Item.position,
@@ -201,24 +217,25 @@ def fold(session: Session, project_id: int, rule: Rule, batch: Batch) -> None:
             sa.func.coalesce(touched.c.withdrawn, Item.withdrawn_seq).label("withdrawn"),
         )
         .join(touched, touched.c.position == Item.position)
-        .where(Item.project_id == project_id)
+        .where(Item.project_id == PROJECT)
         .cte("standing")
     )
-    _write(session, project_id, rule, standing)
+    return _written(rule, standing)
 
 
 def refold(session: Session, project_id: int, rule: Rule) -> int:
     """Write how every item stands under another rule; returns how many stand differently."""
     standing = (
         sa.select(Item.position, Item.label_seq.label("seq"), Item.withdrawn_seq.label("withdrawn"))
-        .where(Item.project_id == project_id, Item.label_seq.is_not(None))
+        .where(Item.project_id == PROJECT, Item.label_seq.is_not(None))
         .cte("standing")
     )
-    return _write(session, project_id, rule, standing, changed_only=True)
+    done: Any = session.execute(_written(rule, standing, changed_only=True), {"project": project_id})
+    return int(done.rowcount)
 
 
-def _write(session: Session, project_id: int, rule: Rule, standing: sa.CTE, *, changed_only: bool = False) -> int:
-    chosen = _chosen(project_id, rule, standing)
+def _written(rule: Rule, standing: sa.CTE, *, changed_only: bool = False) -> sa.Update:
+    chosen = _chosen(rule, standing)
     folded = (
         sa.select(
             standing,
@@ -229,23 +246,21 @@ def _write(session: Session, project_id: int, rule: Rule, standing: sa.CTE, *, c
         .subquery("folded")
     )
     written = (
-        sa.update(Item)
-        .where(Item.project_id == project_id, Item.position == folded.c.position)
+        sa.update(_ITEMS)
+        .where(Item.project_id == PROJECT, Item.position == folded.c.position)
         .values(
             label=folded.c.label,
             skipped=folded.c.skipped,
             label_seq=folded.c.seq,
             withdrawn_seq=folded.c.withdrawn,
         )
-        .execution_options(synchronize_session=False)
     )
     if changed_only:
         written = written.where(sa.or_(Item.label.is_distinct_from(folded.c.label), Item.skipped != folded.c.skipped))
-    done: Any = session.execute(written)
-    return int(done.rowcount)
+    return written
 
 
-def _chosen(project_id: int, rule: Rule, standing: sa.CTE) -> sa.Subquery:
+def _chosen(rule: Rule, standing: sa.CTE) -> sa.Subquery:
     """One row (position, class_index) per item that has a label or, with no class, is skipped."""
     votes = (
         sa.select(
@@ -257,7 +272,7 @@ def _chosen(project_id: int, rule: Rule, standing: sa.CTE) -> sa.Subquery:
             sa.func.sum(sa.func.count(Opinion.class_index)).over(partition_by=Opinion.item_position).label("given"),
         )
         .join(standing, standing.c.position == Opinion.item_position)
-        .where(Opinion.project_id == project_id, sa.not_(Opinion.own))
+        .where(Opinion.project_id == PROJECT, sa.not_(Opinion.own))
         .group_by(Opinion.item_position, Opinion.class_index)
     )
     if rule.name == "latest":
