@@ -35,6 +35,26 @@ class Group:
     oldest_seconds: float
 
 
+# Every request claims: made once.
+_CLAIM = (
+    sa.update(Job)
+    .where(Job.id == sa.bindparam("wanted", type_=sa.Text), Job.status == "queued")
+    .values(
+        status="running",
+        stage="starting",
+        done=0,
+        total=0,
+        unit="",
+        worker=sa.bindparam("by", type_=sa.Text),
+        attempt=Job.attempt + 1,
+        started_at=sa.func.coalesce(Job.started_at, sa.func.now()),
+        heartbeat_at=sa.func.now(),
+    )
+    .returning(Job)
+    .execution_options(synchronize_session=False)
+)
+
+
 def create(
     session: Session, *, kind: str, project_id: int, queue: str, arguments: Json, origin: Origin | None = None
 ) -> Job:
@@ -68,22 +88,7 @@ def get(session: Session, job_id: str) -> Job | None:
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
     """Take a queued job for `worker`; None if it was taken, cancelled or finished before."""
-    return session.execute(
-        sa.update(Job)
-        .where(Job.id == job_id, Job.status == "queued")
-        .values(
-            status="running",
-            stage="starting",
-            done=0,
-            total=0,
-            unit="",
-            worker=worker,
-            attempt=Job.attempt + 1,
-            started_at=sa.func.coalesce(Job.started_at, sa.func.now()),
-            heartbeat_at=sa.func.now(),
-        )
-        .returning(Job)
-    ).scalar_one_or_none()
+    return session.execute(_CLAIM, {"wanted": job_id, "by": worker}).scalar_one_or_none()
 
 
 def _mine(job: Job) -> sa.ColumnElement[bool]:

@@ -23,6 +23,21 @@ _ADVANCE = (
     .values(label_seq=Project.label_seq + sa.bindparam("more", type_=sa.Integer))
     .returning(_PROJECTS.c.label_seq, _PROJECTS.c.labeling)
 )
+_TOUCHED = (
+    sa.select(Project.label_seq, Item.position, Item.label, Item.label_seq, Item.skipped)
+    .select_from(Project)
+    .join(
+        Item,
+        sa.and_(
+            Item.project_id == Project.id,
+            Item.label_seq > sa.bindparam("after", type_=sa.BigInteger),
+            Item.held_out.is_(False),
+        ),
+        isouter=True,
+    )
+    .where(Project.id == PROJECT)
+    .order_by(Item.label_seq)
+)
 _RECORDED = sa.select(LabelEvent).where(
     LabelEvent.project_id == PROJECT, LabelEvent.event_id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
 )
@@ -128,17 +143,7 @@ def touched(session: Session, project_id: int, after_seq: int) -> tuple[int, lis
 
     One statement, so both halves are of one snapshot.
     """
-    rows = session.execute(
-        sa.select(Project.label_seq, Item.position, Item.label, Item.label_seq, Item.skipped)
-        .select_from(Project)
-        .join(
-            Item,
-            sa.and_(Item.project_id == Project.id, Item.label_seq > after_seq, Item.held_out.is_(False)),
-            isouter=True,
-        )
-        .where(Project.id == project_id)
-        .order_by(Item.label_seq)
-    ).all()
+    rows = session.execute(_TOUCHED, {"project": project_id, "after": after_seq}).all()
     states = [ItemState(row[1], row[2], row[3] or 0, row[4]) for row in rows if row[1] is not None]
     return rows[0][0], states
 

@@ -11,7 +11,16 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from store.artifacts import Artifacts
+from store.rows import PROJECT
 from store.tables import Item, Json, PoolChunk, Project, Suggestion
+
+# Asked by every label and every suggestion: made once.
+_POSITIONS = sa.select(Item.external_id, Item.position, Item.held_out).where(
+    Item.project_id == PROJECT, Item.external_id == sa.any_(sa.bindparam("ids", type_=sa.ARRAY(sa.Text)))
+)
+_EXTERNAL_IDS = sa.select(Item.position, Item.external_id).where(
+    Item.project_id == PROJECT, Item.position == sa.any_(sa.bindparam("at", type_=sa.ARRAY(sa.Integer)))
+)
 
 
 @dataclass(frozen=True)
@@ -57,23 +66,13 @@ def insert_items(session: Session, project_id: int, start: int, ids: Sequence[st
 
 def positions(session: Session, project_id: int, ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """External id -> (position, held out), for the ids that exist."""
-    rows = session.execute(
-        sa.select(Item.external_id, Item.position, Item.held_out).where(
-            Item.project_id == project_id,
-            Item.external_id == sa.any_(sa.bindparam("ids", list(ids), type_=sa.ARRAY(sa.Text))),
-        )
-    )
+    rows = session.execute(_POSITIONS, {"project": project_id, "ids": list(ids)})
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def external_ids(session: Session, project_id: int, at: Sequence[int]) -> dict[int, str]:
     """Position -> external id."""
-    rows = session.execute(
-        sa.select(Item.position, Item.external_id).where(
-            Item.project_id == project_id,
-            Item.position == sa.any_(sa.bindparam("at", list(at), type_=sa.ARRAY(sa.Integer))),
-        )
-    )
+    rows = session.execute(_EXTERNAL_IDS, {"project": project_id, "at": list(at)})
     return {row[0]: row[1] for row in rows}
 
 

@@ -13,9 +13,12 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from store.pools import open_lease, still_held
+from store.rows import PROJECT
 from store.tables import Item, Json, Suggestion
 
 _NOW = sa.func.statement_timestamp()
+_HELD = sa.select(Suggestion.item_position).where(Suggestion.project_id == PROJECT, still_held())
+_HELD_BY_OTHERS = _HELD.where(Suggestion.annotator.is_distinct_from(sa.bindparam("annotator", type_=sa.Text)))
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,9 @@ class Renewed:
 
 def held_by_others(session: Session, project_id: int, annotator: str | None) -> set[int]:
     """Positions of items leased to somebody else. Without a name, every lease is somebody else's."""
-    query = sa.select(Suggestion.item_position).where(open_lease(project_id))
-    if annotator is not None:
-        query = query.where(Suggestion.annotator.is_distinct_from(annotator))
-    return set(session.scalars(query))
+    if annotator is None:
+        return set(session.scalars(_HELD, {"project": project_id}))
+    return set(session.scalars(_HELD_BY_OTHERS, {"project": project_id, "annotator": annotator}))
 
 
 def held(session: Session) -> int:
