@@ -146,9 +146,9 @@ class Postgres(Server):
     def _stop_orphan(self) -> None:
         super()._stop_orphan()
         # Of a killed server, the processes of busy connections live on and keep its memory from the next one.
-        left = [
-            pid for pid in working_in(self.data) if command_of(pid)[:1] and command_of(pid)[0].startswith("postgres:")
-        ]
+        # Asked once each: they are just ending, and one that has ended has no command any more.
+        commands = {pid: command_of(pid) for pid in working_in(self.data)}
+        left = [pid for pid, command in commands.items() if command and command[0].startswith("postgres:")]
         for number, seconds in ((signal.SIGTERM, _LAST_STATEMENT_SECONDS), (signal.SIGKILL, 5.0)):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
