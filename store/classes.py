@@ -6,7 +6,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from store.rows import PROJECT
 from store.tables import Project
+
+_COUNT = sa.select(sa.func.jsonb_array_length(Project.classes)).where(Project.id == PROJECT)
 
 
 def append(session: Session, project_id: int, names: Sequence[str]) -> None:
@@ -21,7 +24,5 @@ def append(session: Session, project_id: int, names: Sequence[str]) -> None:
 
 def count(session: Session, project_id: int) -> int:
     """How many classes there are now. Read after labels, it covers every class that they name."""
-    found: int = session.execute(
-        sa.select(sa.func.jsonb_array_length(Project.classes)).where(Project.id == project_id)
-    ).scalar_one()
+    found: int = session.execute(_COUNT, {"project": project_id}).scalar_one()
     return found

@@ -1,12 +1,19 @@
 """The learning curve: one point for every catch-up that moved a kernel state, the first when it was prepared."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from store.tables import Checkpoint, CurvePoint, KernelState
+
+_POINTS = cast(sa.Table, CurvePoint.__table__)
+_KEY = ["project_id", "state_id", "label_seq"]
+_FIGURES = ["labeled_count", "leave_one_out_accuracy", "changed_predictions", "flipped"]
+_NEW = insert(_POINTS).values({name: sa.bindparam(name) for name in [*_KEY, *_FIGURES]})
+_ADD = _NEW.on_conflict_do_update(constraint="pk_curve_points", set_={name: _NEW.excluded[name] for name in _FIGURES})
 
 
 def add(
@@ -21,14 +28,16 @@ def add(
     flipped: float | None,
 ) -> None:
     """One point, in the caller's transaction; it takes the place of one at the same label."""
-    values = {
+    point = {
+        "project_id": project_id,
+        "state_id": state_id,
+        "label_seq": label_seq,
         "labeled_count": labeled_count,
         "leave_one_out_accuracy": leave_one_out_accuracy,
         "changed_predictions": changed_predictions,
         "flipped": flipped,
     }
-    point = insert(CurvePoint).values(project_id=project_id, state_id=state_id, label_seq=label_seq, **values)
-    session.execute(point.on_conflict_do_update(constraint="pk_curve_points", set_=values))
+    session.execute(_ADD, point)
 
 
 def page(session: Session, project_id: int, after_seq: int, limit: int) -> list[tuple[CurvePoint, str]]:

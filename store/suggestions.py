@@ -7,6 +7,7 @@ what it writes before what it waited for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -17,6 +18,7 @@ from store.rows import PROJECT
 from store.tables import Item, Json, Suggestion
 
 _NOW = sa.func.statement_timestamp()
+_SUGGESTIONS = cast(sa.Table, Suggestion.__table__)
 _HELD = sa.select(Suggestion.item_position).where(Suggestion.project_id == PROJECT, still_held())
 _HELD_BY_OTHERS = _HELD.where(Suggestion.annotator.is_distinct_from(sa.bindparam("annotator", type_=sa.Text)))
 
@@ -70,7 +72,7 @@ def record(
         release(session, project_id, annotator, [position for position, _, _ in picks])
     until = _NOW + lease if lease is not None else None
     session.execute(
-        sa.insert(Suggestion).values(lease_until=until, created_at=_NOW),
+        sa.insert(_SUGGESTIONS).values(lease_until=until, created_at=_NOW),
         [
             {
                 "project_id": project_id,
