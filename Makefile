@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test up install bench bench-engine bench-labels bench-drift fuzz soak lint clean
+.PHONY: demo test up install bench bench-engine bench-labels bench-drift bench-load fuzz soak lint clean
 
 install: $(STAMP)
 
@@ -59,6 +59,11 @@ bench-labels: $(STAMP) $(PEERS)/.installed
 # Errors of the live kernel model over 5,000 labels, for docs/learning-curve.md; about a quarter of an hour on two cores.
 bench-drift: $(STAMP)
 	@$(BIN)/python -m benchmarks.error_growth
+
+# Labels per second, and label to suggestion by candidates, labels and annotators; about twenty minutes on two cores.
+bench-load: $(STAMP)
+	@$(BIN)/python -m benchmarks.label_rate --clients 1 8 32
+	@$(BIN)/python -m benchmarks.label_to_suggestion --candidates 4000 10000 --labels 100 1000 5000 --annotators 1 8 --repeats 120
 
 # Two hundred kills while eight clients label, then every check; about half an hour. Other lengths: see docs/reliability.md.
 SOAK ?= --kills 200 --seed 7

@@ -1,6 +1,6 @@
-"""What is not needed for ever: old jobs, suggestions that hold nothing, answers to requests, orphaned artifacts.
+"""What is not needed for ever: old jobs, suggestions that hold nothing, answers to requests, overruled factor rows.
 
-Labels are never pruned.
+And artifacts that nothing refers to. Labels are never pruned.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from store import idempotency, jobs, references
 from store.artifacts import Artifacts
 from store.database import Sessions
 from store.pools import still_held
-from store.tables import Job, Suggestion
+from store.tables import FactorRow, Job, Suggestion
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 BATCH = 1000
@@ -28,11 +28,12 @@ class Pruned:
     jobs: int = 0
     suggestions: int = 0
     idempotency_keys: int = 0
+    factor_rows: int = 0
 
     @property
     def more(self) -> bool:
         """Whether there may be more: a batch was full."""
-        return max(self.jobs, self.suggestions, self.idempotency_keys) >= BATCH
+        return max(self.jobs, self.suggestions, self.idempotency_keys, self.factor_rows) >= BATCH
 
 
 def prune(session: Session, keep: timedelta | None) -> Pruned | None:
@@ -43,8 +44,9 @@ def prune(session: Session, keep: timedelta | None) -> Pruned | None:
     if not session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_SPACE, _KEY))):
         return None
     answered = idempotency.prune(session, IDEMPOTENCY_KEPT, BATCH)
+    overruled = _overruled_rows(session)
     if keep is None:
-        return Pruned(idempotency_keys=answered)
+        return Pruned(idempotency_keys=answered, factor_rows=overruled)
     suggestions = _delete(
         session,
         Suggestion,
@@ -62,7 +64,31 @@ def prune(session: Session, keep: timedelta | None) -> Pruned | None:
         Job.status.in_(jobs.FINISHED),
         ~needed,
     )
-    return Pruned(finished, suggestions, answered)
+    return Pruned(finished, suggestions, answered, overruled)
+
+
+def _overruled_rows(session: Session) -> int:
+    """Delete factor rows that withdrawals have put others in the place of: nothing reads them any more."""
+    later = sa.orm.aliased(FactorRow)
+    key = sa.tuple_(FactorRow.state_id, FactorRow.position, FactorRow.revision)
+    batch = (
+        sa.select(FactorRow.state_id, FactorRow.position, FactorRow.revision)
+        .where(
+            sa.exists().where(
+                later.state_id == FactorRow.state_id,
+                later.position == FactorRow.position,
+                later.revision > FactorRow.revision,
+            )
+        )
+        .limit(BATCH)
+    )
+    deleted = session.execute(
+        sa.delete(FactorRow)
+        .where(key.in_(batch))
+        .returning(FactorRow.state_id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(deleted.all())
 
 
 def _before(column: sa.orm.InstrumentedAttribute[Any], age: timedelta) -> sa.ColumnElement[bool]:

@@ -29,7 +29,7 @@ def tidy(context: Context) -> int:
             pruned = pruning.prune(session, context.keep_jobs)
         if pruned is None:
             break
-        total += pruned.jobs + pruned.suggestions + pruned.idempotency_keys
+        total += pruned.jobs + pruned.suggestions + pruned.idempotency_keys + pruned.factor_rows
         if not pruned.more:
             break
     else:

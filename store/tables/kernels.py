@@ -49,10 +49,10 @@ class KernelPanel(Base):
 
 
 class FactorRow(Base):
-    """Row `position` of the Cholesky factor: position + 1 float64, little-endian. Never updated or deleted.
+    """Row `position` of the Cholesky factor: position + 1 float64, little-endian. Never updated.
 
     A withdrawal appends the rebuilt tail under the next revision; the row in force at a position is the one
-    with the highest revision.
+    with the highest revision; those that it overrules are pruned.
     """
 
     __tablename__ = "factor_rows"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from store import jobs, pruning, references
 from store.database import Sessions
-from store.tables import IdempotencyKey, Job, LabelEvent, Suggestion
+from store.tables import FactorRow, IdempotencyKey, Job, LabelEvent, Suggestion
 from tests.api import Api, assert_problem, npz, vectors
 from tests.worker.conftest import run_queued
 from worker import tidying
@@ -165,3 +165,27 @@ def test_the_same_bytes_refused_from_one_and_taken_from_another(api: Api, worker
     refused.join(10)
     assert removed == [False]
     assert worker.artifacts.exists(name)
+
+
+def test_rows_that_a_withdrawal_overruled_go(api: Api, working: Context, sessions: Sessions) -> None:
+    api.project()
+    api.pool()
+    prepared = api.mlp()["id"]
+    while api.get(f"/jobs/{prepared}").json()["finished_at"] is None:
+        time.sleep(0.01)
+    for item in ("item-1", "item-2", "item-3"):
+        api.label(item)
+    assert api.suggest().status_code == 200
+    api.label("item-1", None)
+    before = api.suggest(seed=1).json()
+    with sessions.begin() as session:
+        rows = session.execute(sa.select(FactorRow.position, FactorRow.revision)).all()
+    assert sorted(tuple(row) for row in rows) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    with sessions.begin() as session:
+        pruned = pruning.prune(session, None)
+    assert pruned is not None
+    assert pruned.factor_rows == 2
+    working.live.drop(1)
+    after = api.suggest(seed=1).json()
+    assert after["suggestions"][0]["item"] == before["suggestions"][0]["item"]
+    assert after["suggestions"][0]["score"] == pytest.approx(before["suggestions"][0]["score"], rel=1e-9)
