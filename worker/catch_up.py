@@ -1,6 +1,7 @@
 """The current kernel model of a project: found or loaded, and brought up to the last label."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _TRIES = 16
 _REASONS: dict[type[StoreError], str] = {StaleStateError: "stale_state", LeasedMeanwhileError: "leased_meanwhile"}
 T = TypeVar("T")
+_together = threading.local()
 
 
 @contextmanager
@@ -34,6 +36,10 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
     raises between blocks of many labels.
     """
     with context.live.alone(project_id):
+        shared: Live | None = getattr(_together, "live", None)
+        if shared is not None and shared.project_id == project_id and context.live.keeps(shared):
+            yield shared
+            return
         with context.sessions.begin() as session:
             state_id = session.get_one(Project, project_id).active_state_id
             context.live.heed(losses(session))
@@ -67,7 +73,22 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
         except StaleStateError as error:
             # Another worker wrote first. What was computed here knows the same labels: it answers, and is not kept.
             log.info("project %d: %s", project_id, error)
+        if hasattr(_together, "live"):
+            _together.live = live
         yield live
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Requests that this thread serves inside the block share the first one's catch-up.
+
+    Only for requests that had all arrived when the block began: each knows every label that was there when it came.
+    """
+    _together.live = None
+    try:
+        yield
+    finally:
+        del _together.live
 
 
 def _hold(context: Context, project_id: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from store import jobs
 from store.database import is_away
 from worker import queue, warm
-from worker.catch_up import freshen
+from worker.catch_up import freshen, together
 from worker.context import Context
 from worker.jobs import run_in
 
@@ -92,11 +92,12 @@ class Lane:
 
 
 def _handle(context: Context, project_id: int, job_ids: list[str]) -> None:
-    """Run the jobs; then take in labels that no job has taken in."""
-    for job_id in job_ids:
-        if job_id != warm.LABELS:
+    """Run the jobs, which take in all labels so far; without any, take them in ahead of the next."""
+    waiting = [job_id for job_id in job_ids if job_id != warm.LABELS]
+    with together():
+        for job_id in waiting:
             run_in(context, job_id)
-    if warm.LABELS in job_ids:
+    if not waiting:
         freshen(context, project_id)
 
 

@@ -83,6 +83,10 @@ class LiveStates:
             while self._states and sum(live.nbytes for live in self._states.values()) + needed > self.max_bytes:
                 self._forget(next(iter(self._states)), "memory")
 
+    def keeps(self, live: Live) -> bool:
+        """Whether this very state is still the one that is kept."""
+        return self._states.get(live.state_id) is live
+
     def projects(self) -> list[int]:
         """The projects that are warm here, or are being loaded or used."""
         with self._guard:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -10,6 +11,7 @@ from store.tables import Job
 from tests.api import Api
 from tests.worker.conftest import run_queued
 from worker import jobs, queue, warm
+from worker.catch_up import together
 from worker.context import Context
 from worker.lane import Lane
 
@@ -136,3 +138,35 @@ def test_one_project_does_not_wait_for_another(
             warm.hold(serving.redis, serving.name, project + 1)
             warm.nudge(serving.redis, project + 1)
         assert api.suggest(annotator="ann").status_code == 200
+
+
+def test_requests_that_wait_together_share_one_catch_up(
+    api: Api, project: int, worker: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggest_from_the_queue(api, worker)
+    jobs_waiting = []
+    for k in range(3):
+        api.label(f"item-{k}", "a")
+        jobs_waiting.append(api.suggest(headers={"Prefer": "wait=0"}, annotator=f"annotator-{k}").json()["id"])
+    taken: list[int] = []
+    before = worker.live.alone
+
+    def counting(project_id: int) -> AbstractContextManager[None]:
+        state = next(iter(worker.live._states.values()))
+        taken.append(state.applied_seq)
+        return before(project_id)
+
+    monkeypatch.setattr(worker.live, "alone", counting)
+    with together():
+        for job_id in jobs_waiting[:2]:
+            jobs.run_in(worker, job_id)
+        api.label("item-9", "b")
+        jobs.run_in(worker, jobs_waiting[2])
+    assert taken == [0, 3, 3]
+    answers = [api.get(f"/jobs/{job_id}").json()["result"] for job_id in jobs_waiting]
+    assert [answer["label_seq"] for answer in answers] == [3, 3, 3]
+    assert len({answer["suggestions"][0]["item"] for answer in answers}) == 3
+    # The next one, on its own, knows what came since.
+    late = api.suggest(headers={"Prefer": "wait=0"}).json()["id"]
+    jobs.run_in(worker, late)
+    assert api.get(f"/jobs/{late}").json()["result"]["label_seq"] == 4
