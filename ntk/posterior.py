@@ -140,13 +140,10 @@ class Posterior(Regression):
             return range(start, start)
         if len(indices) <= LABELS_PER_UPDATE:
             self._label_block(indices, ys)
-        else:
-            self._label_blocks(indices, ys, tick)
-        self._solve(tick)
-        if len(indices) <= LABELS_PER_UPDATE:
-            self._s.outputs[:] = self.outputs_of(self.candidates)
             self._mend()
         else:
+            self._label_blocks(indices, ys, tick)
+            self._solve(tick)
             self.refresh(tick)
         return range(start, self.n)
 
@@ -156,13 +153,25 @@ class Posterior(Regression):
         gone = set(indices)
         remaining = [k for k in self.candidates.tolist() if k not in gone]
         changes = self._exact_columns(self._indices(remaining), indices)
+        residual = self._one_hot(ys) - self.outputs_of(new)
         start = self.n
         rows = self._append(self.labeled, new)
         self._now_labeled(new, ys)
         order = {item: k for k, item in enumerate(remaining)}
         changes = changes[[order[item] for item in self.candidates.tolist()]]
         lower = torch.stack([torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows])
-        self._s.subtract_gram(torch.linalg.solve_triangular(lower, changes.mT, upper=False))
+        half = torch.linalg.solve_triangular(lower, changes.mT, upper=False)
+        self._s.subtract_gram(half)
+        # With w = L₂₂⁻¹ r, the new end of L⁻¹ (Y − f0): everything that rests on the residuals moves by so much.
+        w = torch.linalg.solve_triangular(lower, residual, upper=False)
+        self._s.outputs.add_(half.mT @ w)
+        unit = torch.zeros((self.n, len(new)), dtype=torch.float64, device=self._device)
+        unit[start:] = self._eye(len(new))
+        # The new rows of L⁻¹, as columns: of diag(A⁻¹) = Σ of their squares, and of α = L⁻ᵀ L⁻¹ (Y − f0), what is new.
+        ends = self.factor.solve_upper(unit)
+        self.alpha = torch.cat([self.alpha, torch.zeros_like(residual)]) + ends @ w
+        grown = torch.cat([self.inverse_diagonal, self.inverse_diagonal.new_zeros(len(new))])
+        self.inverse_diagonal = grown + ends.square().sum(dim=1)
 
     def _label_blocks(self, indices: list[int], ys: list[int], tick: Tick) -> None:
         """Block by block, so that memory beside the factor stays small; a block that fails takes all of them back."""
