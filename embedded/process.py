@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from worker.identity import alive
+
 _PR_SET_PDEATHSIG = 1
 # Looked up here: between fork and exec, another thread may hold the loader's lock for ever.
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -132,20 +134,6 @@ def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.0
             return False
         time.sleep(every)
     return True
-
-
-def alive(pid: int) -> bool:
-    """Whether a process with this id exists and is no zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return sys.platform != "linux"  # elsewhere there is no /proc; on Linux it ended just now
 
 
 def command_of(pid: int) -> list[str]:

@@ -17,7 +17,6 @@ import redis
 from embedded.errors import EndedError, StartError
 from embedded.places import copy_together, digest, private_folder, reachable, socket_folder, state, valkey_binary, wheel
 from embedded.process import (
-    alive,
     command_of,
     run,
     spawn,
@@ -26,6 +25,7 @@ from embedded.process import (
     working_in,
 )
 from embedded.server import Server
+from worker.identity import alive
 
 __all__ = ["Postgres", "Server", "Valkey"]
 

@@ -117,13 +117,7 @@ class Posterior(Regression):
             change = self._s.remove(slot)
         self.labeled = torch.cat([self.labeled, self._indices([index])])
         self.labels = torch.cat([self.labels, self._indices([y])])
-        # The last column of A⁻¹ carries the whole update of the residuals and of diag(A⁻¹).
-        unit = torch.zeros((self.n, 1), dtype=torch.float64, device=self._device)
-        unit[-1] = 1 / row[-1]
-        last = self.factor.solve_upper(unit)
-        self.alpha = torch.cat([self.alpha, torch.zeros_like(residual)[None]]) + last * residual
-        grown = torch.cat([self.inverse_diagonal, self.inverse_diagonal.new_zeros(1)])
-        self.inverse_diagonal = grown + variance * last[:, 0].square()
+        self._take_in((residual / row[-1])[None])
         assert change is not None
         self._s.rank_one(change, -1 / variance, residual / variance)
         self._mend()
@@ -162,16 +156,9 @@ class Posterior(Regression):
         lower = torch.stack([torch.nn.functional.pad(row[start:], (0, start + len(new) - len(row))) for row in rows])
         half = torch.linalg.solve_triangular(lower, changes.mT, upper=False)
         self._s.subtract_gram(half)
-        # With w = L₂₂⁻¹ r, the new end of L⁻¹ (Y − f0): everything that rests on the residuals moves by so much.
         w = torch.linalg.solve_triangular(lower, residual, upper=False)
         self._s.outputs.add_(half.mT @ w)
-        unit = torch.zeros((self.n, len(new)), dtype=torch.float64, device=self._device)
-        unit[start:] = self._eye(len(new))
-        # The new rows of L⁻¹, as columns: of diag(A⁻¹) = Σ of their squares, and of α = L⁻ᵀ L⁻¹ (Y − f0), what is new.
-        ends = self.factor.solve_upper(unit)
-        self.alpha = torch.cat([self.alpha, torch.zeros_like(residual)]) + ends @ w
-        grown = torch.cat([self.inverse_diagonal, self.inverse_diagonal.new_zeros(len(new))])
-        self.inverse_diagonal = grown + ends.square().sum(dim=1)
+        self._take_in(w)
 
     def _label_blocks(self, indices: list[int], ys: list[int], tick: Tick) -> None:
         """Block by block, so that memory beside the factor stays small; a block that fails takes all of them back."""

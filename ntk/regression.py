@@ -146,6 +146,16 @@ class Regression:
         weights = self.factor.solve(self._gram_of(self.labeled, columns))
         return self._gram_of(rows, columns) - self._gram_of(rows, self.labeled) @ weights
 
+    def _take_in(self, w: Tensor) -> None:
+        """Residuals and diag(A⁻¹) after b rows of the factor were appended; w (b, C) is the new end of L⁻¹ (Y − f0)."""
+        unit = w.new_zeros((self.n, len(w)))
+        unit[self.n - len(w) :] = self._eye(len(w))
+        # The new rows of L⁻¹, as columns: of α = L⁻ᵀ L⁻¹ (Y − f0) and of diag(A⁻¹), sums over all rows, what is new.
+        ends = self.factor.solve_upper(unit)
+        self.alpha = torch.cat([self.alpha, torch.zeros_like(w)]) + ends @ w
+        grown = torch.cat([self.inverse_diagonal, self.inverse_diagonal.new_zeros(len(w))])
+        self.inverse_diagonal = grown + ends.square().sum(dim=1)
+
     def _solve(self, tick: Tick = nothing) -> None:
         """Residuals and diag(A⁻¹) anew from the factor."""
         self.alpha = self.factor.solve(self._one_hot(self.labels.tolist()) - self._f0[self.labeled])

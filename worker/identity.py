@@ -23,13 +23,13 @@ def is_dead(name: str) -> bool:
     False means only that nothing is known: it may be elsewhere, or its process id may belong to another by now.
     """
     pid = _pid_here(name)
-    return pid is not None and not _runs(pid)
+    return pid is not None and not alive(pid)
 
 
 def is_running(name: str) -> bool:
     """Whether a process with that worker's process id runs on this host: most likely the worker itself."""
     pid = _pid_here(name)
-    return pid is not None and _runs(pid)
+    return pid is not None and alive(pid)
 
 
 def _pid_here(name: str) -> int | None:
@@ -54,7 +54,8 @@ def _host() -> list[str]:
         return [uuid.uuid4().hex]  # Nobody shares it: then only silence tells.
 
 
-def _runs(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process with this id exists on this host and is no zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

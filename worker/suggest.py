@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def suggest(context: Context, job: Job, reporter: Reporter) -> Json | None:
-    """Run the job; suggestions, leases, factor rows and the answer are written in one transaction."""
+    """Run the job; suggestions, leases and the answer are written in one transaction."""
     try:
         return retried(context, lambda: _from_model(context, job, reporter))
     except JobError as error:

@@ -12,8 +12,9 @@ from pathlib import Path
 import redis
 
 from benchmarks.soak import schedule
-from embedded.process import alive, command_of
+from embedded.process import command_of
 from embedded.supervisor import Child, Supervisor
+from worker.identity import alive
 
 _NOT_OURS = ("DATABASE_URL", "REDIS_URL", "ARTIFACTS_URL", "LOOKAHEAD_AUTH", "LOOKAHEAD_HOME")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.process import alive, python_environment, wait_gone, wait_until
+from embedded.process import python_environment, wait_gone, wait_until
+from worker.identity import alive
 
 COMMAND = [sys.executable, "-c", "from embedded.cli import main; main()"]
 

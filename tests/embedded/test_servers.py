@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 from embedded import places
 from embedded.errors import StartError
-from embedded.process import alive, wait_gone, wait_until
+from embedded.process import wait_gone, wait_until
 from embedded.servers import Postgres, Server, Valkey
+from worker.identity import alive
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ import pytest
 
 import embedded
 from embedded.errors import StartError, StopRequested
-from embedded.process import alive, wait_gone, wait_until
+from embedded.process import wait_gone, wait_until
 from embedded.supervisor import Child, Supervisor
+from worker.identity import alive
 
 ANSWER = """
 import http.server, os
