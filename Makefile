@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Where bytecode is not kept, every process compiles everything anew: a second each time.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test up install bench bench-engine bench-labels bench-drift bench-load fuzz soak lint clean
+.PHONY: demo test up install pages browser bench bench-engine bench-labels bench-drift bench-load fuzz soak client label-studio-test lint clean
 
 install: $(STAMP)
 
@@ -21,10 +23,42 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@$(BIN)/lookahead demo
 
-up: $(STAMP)
+up: $(STAMP) pages
 	@exec $(BIN)/lookahead up
 
-test: $(STAMP)
+# The dashboard and the labeling page. Without Node.js the service runs all the same, and `/` says how to get them.
+PAGES := service/dashboard/built/.stamp
+pages:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PAGES); else echo "No npm here: the pages at / are left out (install Node.js 20.19 or newer, then make pages)."; fi
+
+$(PAGES): dashboard/package-lock.json $(shell find dashboard/src dashboard/*.html dashboard/*.ts 2>/dev/null)
+	@echo "Building the pages (seconds, once) ..."
+	@cd dashboard && npm ci --silent && npm run --silent build -- --logLevel warn
+	@touch $@
+
+# A browser for the tests of the pages: Debian's Chromium.
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+
+# The documentation site, into site/; nothing in it asks other hosts. A warning is an error.
+.PHONY: docs docs-serve docs-test clean-docs
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
+docs: $(STAMP)
+	@$(MKDOCS) build --strict --quiet
+	@echo "The documentation is in site/: open site/index.html through a web server, or run make docs-serve."
+
+docs-serve: $(STAMP)
+	@$(MKDOCS) serve --dev-addr 127.0.0.1:$(or $(DOCS_PORT),8001)
+
+clean: clean-docs
+clean-docs:
+	rm -rf site
+
+# What the pages show, run as a reader would; part of make test.
+docs-test: $(STAMP)
+	@$(BIN)/python -m pytest -n 0 tests/docs tests/test_docs.py
+
+test: $(STAMP) pages
 	@$(BIN)/python -m pytest
 
 # Figures for docs/benchmarks.md; a few minutes on two cores.
@@ -74,8 +108,24 @@ soak: $(STAMP)
 fuzz: $(STAMP)
 	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/service/test_fuzz.py --timeout 1200
 
+# Against an unmodified Label Studio server in an environment of its own (LABEL_STUDIO=/path/to/label-studio takes one
+# that is there); three minutes to install, and about two to run.
+LABEL_STUDIO_VENV := .venv-label-studio
+LABEL_STUDIO ?= $(LABEL_STUDIO_VENV)/bin/label-studio
+$(LABEL_STUDIO_VENV)/bin/label-studio: tests/label_studio/requirements.txt
+	@$(PYTHON) -m venv $(LABEL_STUDIO_VENV)
+	@$(LABEL_STUDIO_VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+label-studio-test: $(STAMP) $(LABEL_STUDIO)
+	@LABEL_STUDIO_PROGRAM=$(abspath $(LABEL_STUDIO)) $(BIN)/python -m pytest -n 0 tests/label_studio/test_real_server.py
+
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(ENGINES) $(PEERS) .lookahead build *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PEERS) $(LABEL_STUDIO_VENV) .lookahead build *.egg-info
+
+# The asynchronous SDK, made of the blocking one.
+client: $(STAMP)
+	@$(BIN)/python -m client.aio.generate

@@ -26,11 +26,14 @@ class JobError(Answer):
     job: str | None = Field(default=None, description="a job to wait for before trying again")
 
 
+JobKind = Literal["prepare", "train", "suggest", "predict", "score", "label_studio"]
+
+
 class Job(Answer):
     """One piece of work for a worker."""
 
     id: str
-    kind: Literal["prepare", "train", "suggest", "predict"]
+    kind: JobKind
     project: str
     status: JobStatus
     stage: str

@@ -134,12 +134,27 @@ class Project(Answer):
     leave_one_out_accuracy: float | None = Field(
         description="accuracy on each label when that label is left out, as of kernel_state.applied_seq"
     )
+    held_out_accuracy: float | None = Field(
+        description="accuracy of the kernel model on held-out items whose class is known; null without them"
+    )
     labels_since_checkpoint: int | None = Field(
         description="labels that the checkpoint was not trained on, or that came after its upload; null without one"
     )
     advice: list[str]
     advice_codes: list[AdviceCode] = Field(description="one for each sentence of advice, to act on")
     stopping: Stopping | None = Field(description="null until there are enough labels under one kernel state")
+
+
+class DeletedProject(Answer):
+    """What a project had when it was deleted."""
+
+    project: str
+    items: int = Field(description="all items, held-out ones among them")
+    labels: int = Field(description="items that carried a label")
+    label_events: int = Field(description="entries of its label log")
+    checkpoints: int
+    connections: int = Field(description="connections to Label Studio, which have ended")
+    jobs_cancelled: int = Field(description="jobs that waited, or that run and stop at their next step")
 
 
 class ProjectList(Answer):
@@ -162,6 +177,10 @@ class CurvePoint(Answer):
         description="share of candidates whose predicted class changed since the point before; null at a kernel "
         "state's first point, and without candidates"
     )
+    held_out_accuracy: float | None = Field(
+        description="accuracy on held-out items whose class is known, or on 2,000 of them drawn by seed; worked out in "
+        "the background: null without them, and until then"
+    )
     kernel: str
     checkpoint: str
     created_at: datetime
@@ -172,6 +191,14 @@ class Curve(Answer):
 
     points: list[CurvePoint]
     next: int | None = Field(description="pass as `after_seq` for the next page")
+
+
+class PoolFields(Request):
+    """What is said of a pool's upload besides the file."""
+
+    held_out: bool
+    image_size: int | None = None
+    attributes: bool = False
 
 
 class PoolAdded(Answer):
@@ -218,6 +245,33 @@ class ItemPage(Answer):
 
     items: list[Item]
     next: int | None = Field(description="pass as `after` for the next page")
+
+
+class Content(Answer):
+    """What people see of one item."""
+
+    item: str
+    kind: Literal["image", "text", "vector"]
+    text: str | None = Field(default=None, description="of a text")
+    image: str | None = Field(default=None, description="of an image: the path of its picture, which takes `size` too")
+    values: list[float] | None = Field(
+        default=None, description="of a vector: at most 256 of its numbers, evenly spread over all, six digits each"
+    )
+    names: list[str] | None = Field(
+        default=None, description="of a vector of at most 256 numbers: what each is called, where an upload said so"
+    )
+    typical: list[float] | None = Field(
+        default=None,
+        description="of a vector of at most 256 numbers: where each lies in the pool, as the share of a sample that is "
+        "below it, from 0 to 1",
+    )
+    length: int = Field(description="how many numbers the item has")
+
+
+class Contents(Answer):
+    """Contents of items, in the order asked."""
+
+    contents: list[Content]
 
 
 class AttributesRequest(Request):

@@ -1,8 +1,10 @@
 """What all parts of the SDK share: sending, waiting, paths."""
 
+import csv
+import io
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -11,10 +13,11 @@ import httpx
 from api_schemas import jobs as job_wire
 from client import resumable
 from client.errors import JobFailedError, WaitTimeoutError
-from client.resumable import OnBytes
+from client.resumable import OnBytes, send_file, size_of
 from client.transport import T, Transport
+from client.waiting import Told, lines, pause, tell
 
-OnProgress = Callable[[job_wire.Job], None]
+OnProgress = Callable[[job_wire.Job], Told]
 
 
 class Calls:
@@ -22,7 +25,9 @@ class Calls:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._ask = transport.ask
+
+    def _ask(self, kind: type[T], method: str, path: str, *, repeatable: bool = False, **more: Any) -> T:
+        return self._transport.ask(kind, method, path, repeatable=repeatable, **more)
 
     def _ask_once(self, kind: type[T], method: str, path: str, *, key: str | None = None, **more: Any) -> T:
         """The answer to a request that the service does once, however often it must be sent."""
@@ -37,11 +42,10 @@ class Calls:
     ) -> job_wire.Job:
         """The job once it has succeeded. Raises JobFailedError, WaitTimeoutError."""
         job_id = job if isinstance(job, str) else job.id
-        deadline, pause = time.monotonic() + timeout, 0.02
+        deadline, seconds = time.monotonic() + timeout, 0.02
         while True:
             found = self.job(job_id)
-            if on_progress is not None:
-                on_progress(found)
+            tell(on_progress, found)
             if found.status == "succeeded":
                 return found
             if found.status in {"failed", "cancelled"}:
@@ -49,8 +53,24 @@ class Calls:
                 raise JobFailedError(f"{found.kind} job {job_id} did not succeed: {reason}")
             if time.monotonic() > deadline:
                 raise WaitTimeoutError(f"{found.kind} job {job_id} is still {found.status} after {timeout:g} seconds")
-            time.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            pause(seconds)
+            seconds = min(2 * seconds, 0.5)
+
+    def _events(self, path: str, query: dict[str, str] | None = None) -> Iterator[tuple[str, str]]:
+        """(kind, data) of the events of a stream as they come, until the service ends it."""
+        kind, data = "message", list[str]()
+        with self._transport.stream(path, query) as answer:
+            for line in lines(answer):
+                name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    data.append(value)
+                elif not line:
+                    if data:
+                        yield kind, "\n".join(data)
+                    kind, data = "message", []
 
     def _sent(
         self,
@@ -64,8 +84,8 @@ class Calls:
     ) -> T:
         """The answer to a form with a file: big ones are sent before, in parts that survive a lost connection."""
         name, file = opened
-        if resume is not None or resumable.size_of(file) >= resumable.BIG:
-            upload = resumable.send_file(self._transport, file, name, on_bytes, resume)
+        if resume is not None or size_of(file) >= resumable.BIG:
+            upload = send_file(self._transport, file, name, on_bytes, resume)
             # As multipart, like a form with a file.
             return self._ask_once(kind, "POST", path, files={"upload": (None, upload)}, data=form)
         return self._ask_once(kind, "POST", path, files={field: (name, file)}, data=form)
@@ -95,3 +115,10 @@ def given(**values: Any) -> dict[str, Any]:
 def path_of(project: str, part: str | None = None) -> str:
     """The route of a project, or of a part of it."""
     return f"/projects/{quote(project, safe='')}" + (f"/{part}" if part else "")
+
+
+def listed(items: Sequence[str]) -> str:
+    """Ids as one query parameter: separated by commas, quoted where they have any."""
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(items)
+    return row.getvalue()

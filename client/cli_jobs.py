@@ -1,11 +1,10 @@
 """Commands about jobs, and the one that starts a training."""
 
-from typing import Annotated, Literal
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
 
-from api_schemas import jobs as wire
 from client.cli_common import (
     AsJson,
     Key,
@@ -14,36 +13,48 @@ from client.cli_common import (
     common,
     follow,
     id_column,
+    listed,
     out,
     parsed_json,
     parsed_options,
+    project_names,
     run,
     show,
-    show_many,
 )
-from client.sdk import Client
 
-jobs_app = typer.Typer(no_args_is_help=True, help="Jobs: what the workers do.")
+if TYPE_CHECKING:
+    from api_schemas import jobs as wire
+    from client.sdk import Client
+
+jobs_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Jobs: what the workers do.")
 JobId = Annotated[str, typer.Argument(help="The job's id, as `jobs list` has it.")]
 
 
 @jobs_app.command("list")
 def list_jobs(
-    project: Annotated[str | None, typer.Argument(help="Only this project's.")] = None,
+    project: Annotated[str | None, typer.Argument(help="Only this project's.", autocompletion=project_names)] = None,
+    status: Annotated[
+        Literal["queued", "running", "succeeded", "failed", "cancelled"] | None, typer.Option(help="Only those.")
+    ] = None,
+    kind: Annotated[
+        Literal["prepare", "train", "suggest", "predict", "score", "label_studio"] | None,
+        typer.Option(help="Only of this kind."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    before: Annotated[str | None, typer.Option(help="Only jobs before this one.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """List the newest jobs."""
-    found = run(url, key, lambda c: c.jobs(project))
-    if as_json or common().as_json:
-        show_many(found)
-        return
-    table = Table(id_column("job"), "kind", "project", "status", "progress", box=None)
-    for job in found:
-        share = f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress.total else ""
-        table.add_row(job.id, job.kind, job.project, job.status, share)
-    out.print(table)
+    found = run(url, key, lambda c: c.jobs(project, limit, status=status, kind=kind, before=before))
+    heads = (id_column("job"), "kind", "project", "status", id_column("progress"))
+    listed(found, as_json, heads, lambda job: (job.id, job.kind, job.project, job.status, progress_of(job)))
+
+
+def progress_of(job: "wire.Job") -> str:
+    """How far a job is."""
+    return f"{job.progress.done}/{job.progress.total} {job.progress.unit}" if job.progress.total else ""
 
 
 @jobs_app.command("show")
@@ -65,10 +76,19 @@ def cancel_job(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = F
     show(answer, as_json, "cancelled" if answer.status == "cancelled" else "asked to stop at its next tile")
 
 
-def watch(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Follow a job until it has ended."""
-    done = run(url, key, lambda c: follow(c, job))
-    show(done, as_json, f"{done.kind} {done.status}")
+@jobs_app.command("events")
+def job_events(job: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Print a job each time it changes, until it has ended; with --json one object a line."""
+
+    def call(client: "Client") -> None:
+        for found in client.job_events(job):
+            if as_json or common().as_json:
+                sys.stdout.write(found.model_dump_json() + "\n")
+                sys.stdout.flush()
+            else:
+                out.print(f"{found.status}, {found.stage} {progress_of(found)}".rstrip())
+
+    run(url, key, call)
 
 
 def train(
@@ -104,7 +124,7 @@ def train(
     of_fixmatch = None if fixmatch is None else parsed_json(fixmatch, "--fixmatch")
     of_kernel = None if kernel is None else parsed_json(kernel, "--kernel")
 
-    def call(client: Client) -> wire.Job:
+    def call(client: "Client") -> "wire.Job":
         job = client.train(
             project,
             architecture,
@@ -127,7 +147,7 @@ def train(
     show(job, as_json, _trained(job))
 
 
-def _trained(job: wire.Job) -> str:
+def _trained(job: "wire.Job") -> str:
     if job.result is None:
         return f"Job {job.id} trains it."
     trained = job.result["trained"]

@@ -1,13 +1,15 @@
 """Commands about leases: who holds what, for how long."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from client.cli_common import AsJson, Key, ProjectName, Url, common, id_column, out, run, show, show_many
+from client.cli_common import AsJson, Key, ProjectName, Url, id_column, listed, run, show
 
-leases_app = typer.Typer(no_args_is_help=True, help="Items that annotators hold.")
+if TYPE_CHECKING:
+    from api_schemas.leases import Lease
+
+leases_app = typer.Typer(add_completion=False, no_args_is_help=True, help="Items that annotators hold.")
 Annotator = Annotated[str, typer.Argument(help="Who holds them.")]
 Items = Annotated[list[str] | None, typer.Argument(help="Default: everything the annotator holds.")]
 
@@ -22,14 +24,13 @@ def list_leases(
 ) -> None:
     """List who holds what."""
     found = run(url, key, lambda c: list(c.leases(project, annotator)))
-    if as_json or common().as_json:
-        show_many(found)
-        return
-    table = Table(id_column("item"), "annotator", "since", "until", "strategy", box=None)
-    for lease in found:
+    heads = (id_column("item"), "annotator", "since", "until", "strategy")
+
+    def row(lease: "Lease") -> tuple[object, ...]:
         times = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (lease.since, lease.lease_until))
-        table.add_row(lease.item, lease.annotator or "", *times, lease.strategy)
-    out.print(table)
+        return (lease.item, lease.annotator, *times, lease.strategy)
+
+    listed(found, as_json, heads, row)
 
 
 @leases_app.command("renew")

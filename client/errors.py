@@ -40,3 +40,11 @@ class JobFailedError(LookaheadError):
 
 class WaitTimeoutError(LookaheadError):
     """A job has not ended in the time given; it goes on."""
+
+
+class MissingPackageError(LookaheadError):
+    """Something needs a package that is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str | None = None) -> None:
+        install = package if extra is None else f"'lookahead[{extra}]'"
+        super().__init__(f"{what} needs {package}, which is not installed: pip install {install}")

@@ -1,7 +1,7 @@
 """Checkpoints, training and jobs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 from urllib.parse import quote
@@ -55,10 +55,24 @@ class JobCalls(Calls):
         body = given(architecture=architecture, options=options, **settings)
         return self._ask_once(job_wire.Job, "POST", path_of(project, "train"), json=body)
 
-    def jobs(self, project: str | None = None, limit: int = 50) -> list[job_wire.Job]:
-        """The newest jobs."""
-        query: dict[str, Any] = {"limit": limit} | ({"project": project} if project else {})
+    def jobs(
+        self,
+        project: str | None = None,
+        limit: int = 50,
+        *,
+        status: job_wire.JobStatus | None = None,
+        kind: job_wire.JobKind | Sequence[job_wire.JobKind] | None = None,
+        before: str | None = None,
+    ) -> list[job_wire.Job]:
+        """The newest jobs, of one project, status or kind if asked, or those before the job `before`."""
+        query: dict[str, Any] = {"limit": limit, **given(project=project, status=status, kind=kind, before=before)}
         return self._ask(job_wire.JobList, "GET", "/jobs", params=query).jobs
+
+    def job_events(self, job_id: str) -> Iterator[job_wire.Job]:
+        """The job each time it changes, until it has ended."""
+        for kind, data in self._events(f"/jobs/{quote(job_id, safe='')}/events"):
+            if kind == "job":
+                yield job_wire.Job.model_validate_json(data)
 
     def cancel(self, job_id: str) -> job_wire.Job:
         """Ask a job to stop."""

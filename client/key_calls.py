@@ -1,6 +1,6 @@
 """API keys and the audit log."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from api_schemas import keys as wire
 from client.calls import Calls, given
@@ -26,7 +26,7 @@ class KeyCalls(Calls):
         )
         return self._ask(wire.NewKey, "POST", "/keys", json=body)
 
-    def keys(self) -> Iterable[wire.Key]:
+    def keys(self) -> Iterator[wire.Key]:
         """Every key that the asking key sees, page by page, live or not."""
         query: dict[str, str] | None = {}
         while query is not None:
@@ -45,7 +45,7 @@ class KeyCalls(Calls):
         """End a key. Safe to repeat."""
         return self._ask(wire.Key, "DELETE", f"/keys/{prefix}", repeatable=True)
 
-    def audit(self, project: str | None = None, after: int = 0) -> Iterable[wire.AuditEntry]:
+    def audit(self, project: str | None = None, after: int = 0) -> Iterator[wire.AuditEntry]:
         """Entries past the id `after`, oldest first, page by page."""
         more = True
         while more:

@@ -1,7 +1,7 @@
 """Labels and their log."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class LabelCalls(Calls):
 
     def label_log(
         self, project: str, after_seq: int = 0, *, annotator: str | None = None, item: str | None = None
-    ) -> Iterable[label_wire.LabelEvent]:
+    ) -> Iterator[label_wire.LabelEvent]:
         """The log past `after_seq`, page by page; of one annotator or one item, if asked."""
         after: int | None = after_seq
         while after is not None:

@@ -1,6 +1,6 @@
 """Leases: hold on to items, give them back, see who holds what."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from api_schemas import leases as lease_wire
@@ -29,7 +29,7 @@ class LeaseCalls(Calls):
         body = {"project": project, "annotator": annotator, **given(items=items)}
         return self._ask(lease_wire.LeasesReleased, "POST", "/leases/release", json=body)
 
-    def leases(self, project: str, annotator: str | None = None) -> Iterable[lease_wire.Lease]:
+    def leases(self, project: str, annotator: str | None = None) -> Iterator[lease_wire.Lease]:
         """Who holds what, in pool order, page by page."""
         after: int | None = -1
         while after is not None:

@@ -1,17 +1,21 @@
 """Projects, pools and items."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from api_schemas import projects as project_wire
-from client.calls import Calls, given, path_of
+from client.calls import Calls, given, listed, path_of
 from client.resumable import OnBytes
 from client.uploads import pool_file
 
 if TYPE_CHECKING:
     from client.uploads import Array
+
+# Items at a time: the longest ids still fit into an address.
+_CONTENTS_MAX = 25
 
 
 class ProjectCalls(Calls):
@@ -40,7 +44,7 @@ class ProjectCalls(Calls):
         """One project."""
         return self._ask(project_wire.Project, "GET", path_of(name))
 
-    def projects(self) -> Iterable[project_wire.Project]:
+    def projects(self) -> Iterator[project_wire.Project]:
         """Every project, page by page."""
         after: str | None = ""
         while after is not None:
@@ -48,11 +52,18 @@ class ProjectCalls(Calls):
             yield from page.projects
             after = page.next
 
+    def delete_project(self, name: str) -> project_wire.DeletedProject:
+        """Delete a project with its items, labels, checkpoints and jobs. It cannot be undone.
+
+        Its name is free at once. Sent again after a lost connection, it does not hit another project of that name.
+        """
+        return self._ask_once(project_wire.DeletedProject, "DELETE", path_of(name))
+
     def add_classes(self, project: str, classes: Sequence[str]) -> project_wire.Project:
         """Append classes; those there are keep their indices."""
         return self._ask(project_wire.Project, "POST", path_of(project, "classes"), json={"classes": list(classes)})
 
-    def curve(self, project: str, after_seq: int = -1) -> Iterable[project_wire.CurvePoint]:
+    def curve(self, project: str, after_seq: int = -1) -> Iterator[project_wire.CurvePoint]:
         """The learning curve past a label's number, in the order of the labels, page by page."""
         after: int | None = after_seq
         while after is not None:
@@ -68,30 +79,52 @@ class ProjectCalls(Calls):
         ids: Sequence[str] | None = None,
         *,
         held_out: bool = False,
+        image_size: int | None = None,
+        attributes: bool = False,
         on_bytes: OnBytes | None = None,
         resume: str | None = None,
     ) -> project_wire.PoolAdded:
-        """Add items from a file as it is, or from an array (N, ...) with optional ids.
+        """Add items from a file as it is, or from an array (N, ...) with optional ids; `add_items` takes more.
 
-        Big files go in parts: `on_bytes` is told how far they are, and `resume` goes on with the upload that an
-        InterruptedUploadError named.
+        `image_size` is the side to which the pictures of a `.zip` are scaled for the network; with `attributes` the
+        columns of a table that are no features are kept to filter by. Big files go in parts: `on_bytes` is told how far
+        they are, and `resume` goes on with the upload that an InterruptedUploadError named.
         """
-        form = {"held_out": "true" if held_out else "false"}
+        form = pool_form(held_out, image_size) | ({"attributes": "true"} if attributes else {})
         with pool_file(data, ids) as opened:
             return self._sent(project_wire.PoolAdded, path_of(project, "pool"), "file", opened, form, on_bytes, resume)
 
-    def items(self, project: str, state: str | None = None) -> Iterable[project_wire.Item]:
-        """Items in pool order, page by page."""
-        after: int | None = -1
-        while after is not None:
-            query = {"after": after, "limit": 1000} | ({"state": state} if state else {})
+    def items(
+        self, project: str, state: str | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> Iterator[project_wire.Item]:
+        """Items in pool order, page by page; `where` is the interface's `filter`, over their attributes."""
+        query: dict[str, Any] = {"after": -1, "limit": 1000, **given(state=state)}
+        if where is not None:
+            query["filter"] = json.dumps(where)
+        while query["after"] is not None:
             page = self._ask(project_wire.ItemPage, "GET", path_of(project, "items"), params=query)
             yield from page.items
-            after = page.next
+            query["after"] = page.next
 
     def item(self, project: str, item: str) -> project_wire.ItemDetail:
         """One item with what every annotator says of it, and its history."""
         return self._ask(project_wire.ItemDetail, "GET", path_of(project, f"items/{quote(item, safe='')}"))
+
+    def contents(self, project: str, items: Sequence[str]) -> list[project_wire.Content]:
+        """What items are, in the order asked: a picture, a text, or numbers of a vector."""
+        found: list[project_wire.Content] = []
+        for start in range(0, len(items), _CONTENTS_MAX):
+            query = {"items": listed(items[start : start + _CONTENTS_MAX])}
+            found += self._ask(project_wire.Contents, "GET", path_of(project, "contents"), params=query).contents
+        return found
+
+    def picture(self, project: str, item: str, size: int = 96) -> bytes:
+        """The picture of an item, PNG or JPEG, its longer side at most `size` pixels.
+
+        Raises ApiError `no_picture` for an item that is none.
+        """
+        query = {"item": item, "size": size}
+        return self._transport.send("GET", path_of(project, "image"), params=query).content
 
     def set_attributes(
         self, project: str, attributes: Mapping[str, Mapping[str, str | float | bool | None]]
@@ -102,3 +135,10 @@ class ProjectCalls(Calls):
         """
         body = {"attributes": {item: dict(values) for item, values in attributes.items()}}
         return self._ask(project_wire.AttributesUpdated, "PATCH", path_of(project, "items"), repeatable=True, json=body)
+
+
+def pool_form(held_out: bool, image_size: int | None) -> dict[str, str]:
+    """What is said with a file of items."""
+    return {"held_out": "true" if held_out else "false"} | (
+        {} if image_size is None else {"image_size": str(image_size)}
+    )

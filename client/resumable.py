@@ -2,22 +2,21 @@
 
 import base64
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO
 
 from client.errors import ApiError, InterruptedUploadError, LookaheadError, UnreachableError
 from client.transport import Transport
+from client.waiting import Told, blocks, pause, tell
 
 BIG = 64 << 20  # bytes from which a file is sent this way
 PART = 32 << 20  # bytes of one request: proxies bound them
-_BLOCK = 1 << 18
 _TRIES = 8
 _PAUSE_SECONDS = 0.5
-_VERSION = {"Tus-Resumable": "1.0.0"}
+VERSION = {"Tus-Resumable": "1.0.0"}
 _PASSING = {408, 409, 423, 429, 500, 502, 503, 504}
 
-OnBytes = Callable[[int, int], None]  # bytes sent, bytes in all
+OnBytes = Callable[[int, int], Told]  # bytes sent, bytes in all
 
 
 def size_of(file: IO[bytes]) -> int:
@@ -46,7 +45,7 @@ def send_file(
 
 def _begin(transport: Transport, name: str, length: int) -> str:
     encoded = base64.b64encode(name.encode()[:255]).decode()
-    headers = {**_VERSION, "Upload-Length": str(length), "Upload-Metadata": f"filename {encoded}"}
+    headers = {**VERSION, "Upload-Length": str(length), "Upload-Metadata": f"filename {encoded}"}
     answer = transport.send("POST", "/uploads", headers=headers)
     return str(answer.headers["Location"]).rpartition("/")[2]
 
@@ -68,14 +67,14 @@ class _Sending:
                 failures += 1
                 if failures == _TRIES or not _passing(error):
                     raise
-                time.sleep(_PAUSE_SECONDS * 2 ** min(failures - 1, 5))
+                pause(_PAUSE_SECONDS * 2 ** min(failures - 1, 5))
                 before, offset = offset, self._offset_or(offset)
                 failures = 0 if offset > before else failures
             self._tell(offset)
 
     def offset(self) -> int:
         """Where the service says the upload stands."""
-        answer = self._transport.send("HEAD", self._path, repeatable=True, headers=_VERSION)
+        answer = self._transport.send("HEAD", self._path, repeatable=True, headers=VERSION)
         return int(answer.headers["Upload-Offset"])
 
     def _offset_or(self, known: int) -> int:
@@ -90,28 +89,17 @@ class _Sending:
     def _part(self, offset: int) -> int:
         size = min(PART, self._length - offset)
         headers = {
-            **_VERSION,
+            **VERSION,
             "Upload-Offset": str(offset),
             "Content-Type": "application/offset+octet-stream",
             "Content-Length": str(size),
         }
-        answer = self._transport.send("PATCH", self._path, headers=headers, content=self._blocks(offset, size))
+        stretch = blocks(self._file, offset, size, self._tell)
+        answer = self._transport.send("PATCH", self._path, headers=headers, content=stretch)
         return int(answer.headers["Upload-Offset"])
 
-    def _blocks(self, offset: int, size: int) -> Iterator[bytes]:
-        self._file.seek(offset)
-        sent = 0
-        while sent < size:
-            block = self._file.read(min(_BLOCK, size - sent))
-            if not block:
-                raise ValueError("the file has become shorter while it was sent")
-            yield block
-            sent += len(block)
-            self._tell(offset + sent)
-
     def _tell(self, sent: int) -> None:
-        if self._on_bytes is not None:
-            self._on_bytes(sent, self._length)
+        tell(self._on_bytes, sent, self._length)
 
 
 def _passing(error: LookaheadError) -> bool:

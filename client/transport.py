@@ -1,6 +1,7 @@
 """Sending: typed answers, problems as errors, and retries where they cannot do anything twice."""
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -8,9 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from api_schemas.common import Problem
 from client.errors import ApiError, UnexpectedAnswerError, UnreachableError
+from client.waiting import Http, pause, read_all
 
 CONNECT_SECONDS = 10.0
 PAUSES = (0.3, 0.6)  # seconds before the second try and the third
+LONGEST_PAUSE = 20.0  # seconds that a service may ask for: what takes longer is the caller's to decide
+_GOING_ON = httpx.Timeout(60.0, connect=CONNECT_SECONDS)  # events come, or signs of life every 15 seconds
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -21,7 +25,7 @@ class Transport:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=limits)
+            self._http = Http(base_url=url, headers=headers, timeout=limits)
         except httpx.InvalidURL as error:
             raise _no_address(url) from error
         self.url = str(self._http.base_url).rstrip("/")
@@ -44,27 +48,61 @@ class Transport:
                 f"{kind.__name__}: is it a Lookahead service, of this client's version?"
             ) from error
 
-    def send(self, method: str, path: str, *, repeatable: bool = False, **more: Any) -> httpx.Response:
-        """The successful answer to a request; a GET is always repeatable."""
+    def send(
+        self, method: str, path: str, *, repeatable: bool = False, also: int | None = None, **more: Any
+    ) -> httpx.Response:
+        """The successful answer to a request, or one with the status `also`; a GET is always repeatable."""
         repeatable = repeatable or method == "GET"
-        for pause in (*PAUSES, None):
+        for wait in (*PAUSES, None):
             try:
                 answer = self._http.request(method, path, **more)
-                break
-            except httpx.UnsupportedProtocol as error:
-                raise _no_address(self.url) from error
             except httpx.TransportError as error:
                 # A connection that was never made has done nothing: any request may try again then.
                 unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if pause is None or not (repeatable or unsent):
-                    raise UnreachableError(
-                        f"{self.url} does not answer ({type(error).__name__}): is the service running? "
-                        "`lookahead up` starts one; --url or LOOKAHEAD_URL names another"
-                    ) from error
-                time.sleep(pause)
-        if answer.is_success:
-            return answer
+                if wait is None or not (repeatable or unsent) or isinstance(error, httpx.UnsupportedProtocol):
+                    raise self._unreachable(error) from error
+                pause(wait)
+                continue
+            if answer.is_success or answer.status_code == also:
+                return answer
+            later = _later(answer, repeatable)
+            if later is None or wait is None:
+                break
+            pause(max(later, wait))
         raise ApiError(_problem(answer))
+
+    @contextmanager
+    def stream(self, path: str, query: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        """An answer that goes on: what comes is read as it comes. Raises ApiError, UnreachableError."""
+        try:
+            with self._http.stream("GET", path, params=query, timeout=_GOING_ON) as answer:
+                if not answer.is_success:
+                    read_all(answer)
+                    raise ApiError(_problem(answer))
+                yield answer
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> UnreachableError:
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return _no_address(self.url)
+        return UnreachableError(
+            f"{self.url} does not answer ({type(error).__name__}): is the service running? "
+            "`lookahead up` starts one; --url or LOOKAHEAD_URL names another"
+        )
+
+
+def _later(answer: httpx.Response, repeatable: bool) -> float | None:
+    """Seconds until the same request may be answered otherwise; None where it will not, or not soon."""
+    refused = answer.status_code == httpx.codes.TOO_MANY_REQUESTS
+    away = repeatable and answer.status_code in {httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE}
+    if not (refused or away):
+        return None
+    try:
+        seconds = float(answer.headers.get("Retry-After", "0"))
+    except ValueError:
+        return None
+    return seconds if seconds <= LONGEST_PAUSE else None
 
 
 def _no_address(url: str) -> UnreachableError:

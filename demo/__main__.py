@@ -12,6 +12,7 @@ from types import FrameType
 
 PLOT_DEFAULT = Path("demo-out/digits.png")
 PORT_MAX = 65535
+SPLITS, SPLITS_MIN = 5, 2
 
 
 class DemoError(Exception):
@@ -28,37 +29,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plot", nargs="?", type=Path, const=PLOT_DEFAULT, help=f"draw the curves, in {PLOT_DEFAULT} unless said"
     )
+    parser.add_argument(
+        "--splits", type=int, default=SPLITS, help=f"how often: each time on other digits ({SPLITS} unless said)"
+    )
     options = parser.parse_args(arguments)
+    if options.splits < SPLITS_MIN:
+        parser.error(f"--splits is {options.splits}: a mean and its spread take at least {SPLITS_MIN}")
     started = "everything that was started is stopped." if options.url is None else "the service goes on."
     try:
-        return _main(options.url, options.key, options.plot, started)
+        port = _port()
+        return _main(options, port, started)
+    except DemoError as error:
+        _say(f"The demonstration could not go on: {error}")
+        return 1
+    except ModuleNotFoundError as error:
+        _say(f"The demonstration needs {error.name}: pip install '.[worker,embedded,demo]', or use make demo.")
+        return 1
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to stop
+        # One that passed through text that Python executed (a dataclass being made while libraries load) is remembered,
+        # and would end this process by the signal: executing any text forgets it.
+        exec("")  # noqa: S102
         _say(f"Interrupted: {started}")
         return 130
 
 
-def _main(url: str | None, key: str | None, plot: Path | None, started: str) -> int:
-    # Loading takes seconds: it is done here, where an interruption or a missing library gets its sentence.
-    try:
-        from client.errors import LookaheadError
-        from client.sdk import Client
-        from demo.show import run
-        from embedded.errors import StartError
-        from embedded.supervisor import Supervisor
-    except ModuleNotFoundError as error:
-        _say(f"The demonstration needs {error.name}: pip install '.[worker,embedded,demo]', or use make demo.")
-        return 1
+def _main(options: argparse.Namespace, port: int, started: str) -> int:
+    # Loading is done here, where an interruption or a missing library gets its sentence.
+    from client.errors import LookaheadError
+    from client.sdk import Client
+    from embedded.errors import StartError
+    from embedded.supervisor import Supervisor
+
     try:
         with ExitStack() as stack:
+            url = options.url
             if url is None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lookahead-demo-")))
                 folder.chmod(0o755)
-                port = _port()
                 _say("Starting PostgreSQL, Valkey, the service and two workers ...")
                 url = stack.enter_context(Supervisor(folder, port=port, environment=_environment())).url
-            run(stack.enter_context(Client(url, key)), plot)
-    except (DemoError, StartError, LookaheadError, RuntimeError, OSError) as error:
+            client = stack.enter_context(Client(url, options.key))
+            client.jobs(limit=1)  # whether anybody answers, before the seconds that the rest takes to load
+            from demo.show import run
+
+            run(client, options.splits, options.plot)
+    except (StartError, LookaheadError, RuntimeError, OSError) as error:
         _say(f"The demonstration could not go on: {error}")
         return 1
     _say(f"{started[0].upper()}{started[1:]} Next: `make up`, then the README's first request.")

@@ -16,24 +16,23 @@ from demo import digits
 from demo.arm import Arm
 
 INITIAL, STREAMED, EVERY = 20, 40, 10
-SPLITS = range(5)
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-def run(client: Client, plot: Path | None = None) -> None:
-    """Run it against a service that answers; `plot` is where to draw the curves."""
+def run(client: Client, splits: int, plot: Path | None) -> None:
+    """Run it `splits` times over against a service that answers; `plot` is where to draw the curves, if anywhere."""
     # Projects of their own on every run, so that a service that goes on can be shown twice.
     run_name = f"demo-{secrets.token_hex(3)}"
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     look_ahead, chance, times = [], [], []
     console.print(
-        f"{len(SPLITS)} times over: train a small network on {INITIAL} handwritten digits, then label {STREAMED} more, "
+        f"{splits} times over: train a small network on {INITIAL} handwritten digits, then label {STREAMED} more, "
         "one by one."
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        streaming = progress.add_task("suggest, label, suggest", total=STREAMED * len(SPLITS))
-        for seed in SPLITS:
+        streaming = progress.add_task("suggest, label, suggest", total=STREAMED * splits)
+        for seed in range(splits):
             data = digits.split(seed, INITIAL)
             weights = digits.weights(digits.train(data, data.initial, seed))
             arm = Arm(client, f"{run_name}-look-ahead-{seed}", data)

@@ -1,4 +1,9 @@
 # The HTTP service: no torch, starts in a second.
+FROM node:22-slim AS pages
+WORKDIR /app/dashboard
+COPY dashboard ./
+RUN npm ci && npm run build
+
 FROM python:3.11-slim
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN useradd --create-home --uid 10001 lookahead && mkdir /artifacts && chown lookahead /artifacts
@@ -9,7 +14,9 @@ COPY client client
 COPY embedded embedded
 COPY migrations migrations
 COPY service service
+COPY --from=pages /app/service/dashboard/built service/dashboard/built
 COPY store store
+COPY studio studio
 COPY telemetry telemetry
 COPY worker worker
 RUN pip install --constraint constraints.txt '.[s3,tracing]'

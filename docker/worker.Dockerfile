@@ -14,6 +14,7 @@ COPY migrations migrations
 COPY ntk ntk
 COPY service service
 COPY store store
+COPY studio studio
 COPY telemetry telemetry
 COPY worker worker
 RUN pip install --constraint constraints.txt '.[worker,s3,tracing]'

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from embedded.deployment import Deployment
 from embedded.errors import StartError
-from store import references
+from store import deletion, references
 from store.artifacts import Artifacts
 from store.database import connect
 from store.errors import ArtifactMissingError
@@ -38,8 +38,14 @@ def backup(
 ) -> dict[str, Any]:
     """Write the backup; `target` appears when it is complete. Returns the manifest. Raises StartError, OSError."""
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    sessions = connect(deployment.database_url, pool_size=1)
     try:
-        with tempfile.TemporaryFile(dir=target.parent) as dump, partial.open("xb") as output:
+        # What the dump names is copied after it: of a project that is deleted meanwhile nothing may go before that.
+        with (
+            deletion.put_off(sessions),
+            tempfile.TemporaryFile(dir=target.parent) as dump,
+            partial.open("xb") as output,
+        ):
             os.chmod(partial, 0o600)  # it holds everything, hashes of keys among it
             manifest = _dumped(deployment, dump, kernels=kernels)
             say(f"database: {manifest['database']['bytes']:,} bytes, {sum(manifest['rows'].values()):,} rows")
@@ -48,6 +54,7 @@ def backup(
             os.fsync(output.fileno())
         partial.replace(target)
     finally:
+        sessions.kw["bind"].dispose()
         partial.unlink(missing_ok=True)
     return manifest
 

@@ -1,130 +1,66 @@
 """The `lookahead` command: the client's commands, and those that run things on this machine."""
 
-import os
-import signal
-import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
-from rich.markup import escape
-
 from client.cli import app
-from embedded.cli_data import backup_command, gc_command, restore_command
-from embedded.errors import StartError, StopRequested
-from embedded.process import python_environment
-from embedded.servers import Postgres
-from embedded.supervisor import Supervisor, default_children
+from client.cli_lazy import COMMANDS, Entry
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+__all__ = ["app", "main"]
 
-HOME_DEFAULT = Path(".lookahead")
+_HERE, _DATA = "On this machine", "Projects and what is in them"
+# What comes after these is for the program that they become.
+_PASS_ON = {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}}
 
-
-@app.command()
-def up(
-    port: Annotated[int, typer.Option(envvar="PORT", help="Where the service listens.")] = 8000,
-    host: Annotated[str, typer.Option(envvar="HOST", help="Address to bind.")] = "127.0.0.1",
-    home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder.")] = HOME_DEFAULT,
-    workers: Annotated[
-        int, typer.Option(envvar="LOOKAHEAD_WORKERS", min=1, max=64, help="Workers that answer suggestions.")
-    ] = 1,
-    service_processes: Annotated[
-        int, typer.Option(envvar="LOOKAHEAD_SERVICE_PROCESSES", min=1, max=64, help="Processes that serve HTTP.")
-    ] = 1,
-    give_up_after: Annotated[
-        int,
-        typer.Option(
-            envvar="LOOKAHEAD_GIVE_UP_AFTER",
-            min=0,
-            help="Stop everything when a part ended so many times in a row within seconds of its start; 0: never.",
-        ),
-    ] = 5,
-) -> None:
-    """Run everything on this machine: PostgreSQL, Valkey, service and workers. Ctrl-C stops it all."""
-    supervisor = Supervisor(
-        home,
-        port=port,
-        host=host,
-        environment={**os.environ, "LOOKAHEAD_SERVICE_PROCESSES": str(service_processes)},
-        children=default_children(workers),
-        say=lambda line: console.print(f"[dim]{escape(line)}[/]"),
-        give_up_after=give_up_after,
-    )
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means to go on
-            signal.signal(number, lambda _, __: supervisor.request_stop())
-    try:
-        with supervisor as running:
-            console.print(f"[bold]Lookahead is ready at {running.url}[/]  (reference: {running.url}/docs)")
-            console.print(f"Data lies in {running.home}. Ctrl-C stops everything.")
-            running.watch()
-    except StartError as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        errors.print(f"This machine does not let Lookahead run: {error}", markup=False)
-        raise typer.Exit(1) from None
-    except StopRequested:
-        pass
-    console.print("[dim]Everything is stopped.[/]")
-
-
-def _become(module: str, arguments: list[str]) -> None:
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], python_environment(os.environ))
-
-
-_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-
-
-@app.command(context_settings=_PASS_ON)
-def worker(context: typer.Context) -> None:
-    """Run one worker against DATABASE_URL, REDIS_URL and ARTIFACTS_URL: --queues bulk,interactive."""
-    _become("worker", context.args)
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database at DATABASE_URL to the newest schema."""
-    _become("migrations", [])
-
-
-@app.command(context_settings=_PASS_ON)
-def keys(
-    context: typer.Context,
-    home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder of `lookahead up`.")] = HOME_DEFAULT,
-) -> None:
-    """Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit; --help says more.
-
-    Talks to DATABASE_URL, or else to the database of a running `lookahead up`.
-    """
-    if "DATABASE_URL" not in os.environ:
-        if not Postgres(home).data.exists():
-            errors.print(f"There is no database in {home}: set DATABASE_URL, or LOOKAHEAD_HOME.", markup=False)
-            raise typer.Exit(1)
-        os.environ["DATABASE_URL"] = Postgres(home).url
-    # The other addresses are not used for keys.
-    os.environ.setdefault("REDIS_URL", "redis://127.0.0.1")
-    os.environ.setdefault("ARTIFACTS_URL", f"file://{home.resolve()}/artifacts")
-    _become("service.keys", context.args)
-
-
-@app.command(context_settings=_PASS_ON)
-def demo(context: typer.Context) -> None:
-    """Label digits with Lookahead and with chance, side by side; takes about a minute."""
-    _become("demo", context.args)
-
-
-app.command("backup")(backup_command)
-app.command("restore")(restore_command)
-app.command("gc")(gc_command)
+COMMANDS |= {
+    "up": Entry(
+        "embedded.cli_run:up",
+        "Run everything on this machine: PostgreSQL, Valkey, service and workers. Ctrl-C stops it all.",
+        _HERE,
+    ),
+    "demo": Entry(
+        "embedded.cli_run:demo",
+        "Label digits with Lookahead and with chance, side by side; takes about a minute.",
+        _HERE,
+        _PASS_ON,
+    ),
+    "sample": Entry(
+        "embedded.cli_sample:sample",
+        "Make a project to try things with: handwritten digits, a few of them labeled, and a model.",
+        _DATA,
+    ),
+    "worker": Entry(
+        "embedded.cli_run:worker",
+        "Run one worker against DATABASE_URL, REDIS_URL and ARTIFACTS_URL: --queues bulk,interactive.",
+        _HERE,
+        _PASS_ON,
+    ),
+    "migrate": Entry("embedded.cli_run:migrate", "Bring the database at DATABASE_URL to the newest schema.", _HERE),
+    "keys": Entry(
+        "embedded.cli_run:keys",
+        "Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit; "
+        "--help says more.",
+        _HERE,
+        _PASS_ON,
+    ),
+    "backup": Entry(
+        "embedded.cli_data:backup_command",
+        "Write everything that lasts to one file, while the service runs or not.",
+        _HERE,
+    ),
+    "restore": Entry(
+        "embedded.cli_data:restore_command",
+        "Put a backup into an empty data folder, or an empty database. It must not be running.",
+        _HERE,
+    ),
+    "gc": Entry(
+        "embedded.cli_data:gc_command",
+        "Remove artifacts that nothing refers to and that are older than a day, while the service runs or not.",
+        _HERE,
+    ),
+}
 
 
 def main() -> None:
     """Entry point."""
-    app()
+    app(prog_name="lookahead")
 
 
 if __name__ == "__main__":

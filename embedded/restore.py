@@ -62,7 +62,8 @@ def _check_empty(sessions: Sessions) -> bool:
                 sa.text(f"SELECT EXISTS (SELECT 1 FROM {table.name})")  # noqa: S608 - our own tables' names
             ):
                 raise StartError(
-                    f"The database is not empty ({table.name} has rows): restore into another home or database."
+                    f"The database is not empty ({table.name} has rows): restore into another home or database "
+                    "(`lookahead up --no-sample` leaves a new one empty)."
                 )
     return "alembic_version" in there
 

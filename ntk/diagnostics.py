@@ -6,6 +6,7 @@ bound's term (equation 18) and the maximum mean discrepancy (equations 31 and 32
 
 import torch
 
+from ntk.errors import NonFiniteError
 from ntk.factor import Factor
 from ntk.linalg import largest_eigenvalue
 
@@ -65,3 +66,19 @@ def condition(factor: Factor) -> float | None:
     start = torch.randn((n, 8), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     start = start.to(factor.diagonal().device)
     return largest_eigenvalue(factor.product, start) * largest_eigenvalue(factor.solve, start)
+
+
+def spectrum(gram: Tensor, generator: torch.Generator, most: int = 512) -> Tensor:
+    """Eigenvalues of a kernel without ridge, descending, float64; gram (N, N).
+
+    Exact up to `most` items. Of more, those of the kernel over a sample of `most` drawn without replacement: N / most
+    times as large they estimate the leading ones of all. Raises NonFiniteError.
+    """
+    size = len(gram)
+    if size > most:
+        drawn = torch.randperm(size, generator=generator)[:most].sort().values.to(gram.device)
+        gram = gram.index_select(0, drawn).index_select(1, drawn)
+    if not bool(torch.isfinite(gram).all()):
+        raise NonFiniteError("the kernel has entries that are not finite numbers")
+    values: Tensor = torch.linalg.eigvalsh(gram.double())
+    return values.flip(0)

@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import RedirectResponse
 
-from service import idempotency, problems
+from service import idempotency, problems, tasks
 from service.access import AccessMiddleware, Guard
 from service.audit import AuditMiddleware
 from service.auth import Keyring
@@ -17,6 +16,7 @@ from service.caller import ANYBODY, NOBODY
 from service.context import Context
 from service.endings import Endings
 from service.group_commit import GroupCommit
+from service.label_studio.backends import Backends
 from service.limits import Limiter
 from service.metrics import Metrics, MetricsMiddleware
 from service.middleware import BodyLimitAsProblem, HeadLimits, RequestIdMiddleware, SafeAnswers
@@ -24,12 +24,17 @@ from service.operations.label_groups import add_together
 from service.operations.uploads import kept_swept, open_uploads
 from service.routes import (
     checkpoints,
+    contents,
+    diagnostics,
+    events,
     health,
     jobs,
     keys,
+    label_studio,
     labels,
     leases,
     metrics,
+    pages,
     pool,
     predictions,
     projects,
@@ -37,10 +42,12 @@ from service.routes import (
     suggest,
     train,
     uploads,
+    workers,
 )
 from service.schema import complete
 from service.scopes import annotate
 from service.settings import MIB, ServiceSettings, listed
+from service.watcher import Watcher
 from store.artifacts import Artifacts
 from store.database import connect
 from telemetry import traces
@@ -91,6 +98,8 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
         tracing=tracing or traces.make(settings.lookahead_tracing, "service"),
     )
     measured = Metrics(context)
+    watcher = Watcher(context, measured.publisher)
+    measured.event_streams.set_function(watcher.count)
     limiter = Limiter(settings.redis_url)
     origins = listed(settings.lookahead_cors_origins)
 
@@ -100,9 +109,9 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
         async with context.endings.listening():
             measured.publisher.start()
             yield
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
+            await watcher.close()
+            context.decoders.close()
+        await tasks.end(sweeping)
         measured.publisher.stop()
         context.tracing.close()
         limiter.close()
@@ -114,11 +123,15 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
         description=DESCRIPTION,
         version=version("lookahead"),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         responses=problems.declared(),
     )
     app.state.context = context
     app.state.label_commits = GroupCommit(add_together, measured.label_commit_entries.observe)
+    app.state.backends = Backends(sessions, limiter, settings.lookahead_failures_per_minute if keys_on else 0)
     app.state.metrics = measured
+    app.state.watcher = watcher
     _add_middleware(app, context, limiter, origins, measured)
     context.tracing.instrument(app)
     problems.install(app, origins)
@@ -128,10 +141,6 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
     made_schema = app.openapi
     # Assigned as the framework's documentation has it; it asks for the schema through this attribute.
     app.openapi = lambda: annotate(complete(made_schema()), keys=keys_on)  # type: ignore[method-assign]
-
-    @app.get("/", include_in_schema=False)
-    def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     return app
 
@@ -164,20 +173,26 @@ def _add_middleware(app: FastAPI, context: Context, limiter: Limiter, origins: l
 
 def _add_routes(app: FastAPI, settings: ServiceSettings) -> None:
     app.include_router(health.router)
+    app.include_router(pages.router)
     for part in (
         projects,
         pool,
+        contents,
         checkpoints,
         uploads,
         train,
         labels,
+        diagnostics,
         suggest,
         leases,
         predictions,
         strategies,
         jobs,
+        events,
         metrics,
         keys,
+        label_studio,
+        workers,
     ):
         # Per router and not on the app, whose own refusal would leave before our middleware could word it.
         limit = settings.max_upload_bytes if part in (pool, checkpoints, uploads) else settings.max_body_bytes

@@ -9,7 +9,9 @@ from redis import Redis
 from service.auth import Keyring
 from service.caller import NOBODY, Caller
 from service.endings import Endings
+from service.samples import Samples
 from service.settings import ServiceSettings
+from service.uploads.decoders import Decoders
 from store.artifacts import Artifacts
 from store.database import Sessions
 from store.jobs import Origin
@@ -29,7 +31,9 @@ class Context:
     endings: Endings
     keyring: Keyring
     caller: Caller = NOBODY
+    decoders: Decoders = field(default_factory=Decoders)
     tracing: Tracing = field(default_factory=Tracing)
+    samples: Samples = field(default_factory=Samples)
     request_id: str | None = None
 
     @property

@@ -7,11 +7,12 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from service import tasks
 from worker.queue import ENDED
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Endings:
     def __init__(self, url: str) -> None:
         self._url = url
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.told: Callable[[str], None] = lambda _: None  # of every end
 
     @contextlib.contextmanager
     def expecting(self, job_id: str) -> Iterator[asyncio.Event]:
@@ -45,9 +47,7 @@ class Endings:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await tasks.end(task)
 
     async def _listen(self) -> None:
         while True:
@@ -64,6 +64,7 @@ class Endings:
     def _announce(self, job_id: str) -> None:
         for event in self._waiting.get(job_id, ()):
             event.set()
+        self.told(job_id)
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -112,15 +112,24 @@ class Once:
         with self._told():
             return idempotency.begin(session, self.owner, self.key, self.fingerprint)
 
-    def keep(self, session: Session, answer: T, status: int, headers: Mapping[str, str] | None = None) -> T:
-        """Keep the answer, last thing in that transaction; returns it."""
-        self.note(session, {"status": status, "body": answer.model_dump_json(), "headers": dict(headers or {})})
+    def keep(
+        self,
+        session: Session,
+        answer: T,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        *,
+        project_id: int | None,
+    ) -> T:
+        """Keep the answer, last thing in that transaction, for as long as the project is there; returns it."""
+        kept = {"status": status, "body": answer.model_dump_json(), "headers": dict(headers or {})}
+        self.note(session, kept, project_id=project_id)
         return answer
 
-    def note(self, session: Session, kept: Json) -> None:
+    def note(self, session: Session, kept: Json, *, project_id: int | None) -> None:
         """Keep anything else that a replay can be answered from."""
         if self.key is not None:
-            idempotency.keep(session, self.owner, self.key, kept)
+            idempotency.keep(session, self.owner, self.key, kept, project_id)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

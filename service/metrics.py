@@ -3,7 +3,7 @@
 import logging
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.context import Context
@@ -39,6 +39,9 @@ class Metrics:
             "Requests of POST /label that one transaction took",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
+        )
+        self.event_streams = Gauge(
+            "lookahead_event_streams", "Streams of live events that are open", registry=self.registry
         )
         watch_process(
             self.registry,

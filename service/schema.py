@@ -7,9 +7,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from api_schemas.common import Problem
+from api_schemas.diagnostics import HeldOutLabels
+from api_schemas.events import ProjectEvent
 from api_schemas.labels import LabelsRequest
 
-_REFERRED_TO: tuple[type[BaseModel], ...] = (Problem, LabelsRequest)
+_REFERRED_TO: tuple[type[BaseModel], ...] = (Problem, LabelsRequest, HeldOutLabels, ProjectEvent)
 
 
 def complete(schema: dict[str, Any]) -> dict[str, Any]:

@@ -36,16 +36,27 @@ def _needs(*scopes: Scope, everywhere: bool = False, audited: bool = True) -> Ru
 
 
 OPEN = Rule(open=True)
+# Each look at a task makes some, each label one, which the label log keeps.
+_BACKEND = Rule(open=True, audited=False)
 ANY = _needs("read", "label", "suggest")
 READ = _needs("read")
 ADMIN = _needs("admin")
 UNDECLARED = _needs("admin", everywhere=True)
 
+BACKEND = (
+    ("GET", "health"),
+    ("POST", "setup"),
+    ("POST", "predict"),
+    ("POST", "webhook"),
+    ("GET", "versions"),
+    ("POST", "job_status"),
+)
+
 RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/"): OPEN,
     ("GET", "/docs"): OPEN,
-    ("GET", "/docs/oauth2-redirect"): OPEN,
-    ("GET", "/redoc"): OPEN,
+    ("GET", "/annotate"): OPEN,
+    ("GET", "/assets/{part}"): OPEN,
     ("GET", "/openapi.json"): OPEN,
     ("GET", "/livez"): OPEN,
     ("GET", "/readyz"): OPEN,
@@ -54,13 +65,19 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/projects"): READ,
     ("POST", "/projects"): ADMIN,
     ("GET", "/projects/{name}"): READ,
+    ("DELETE", "/projects/{name}"): ADMIN,
     ("POST", "/projects/{name}/pool"): ADMIN,
     ("PATCH", "/projects/{name}/labeling"): ADMIN,
     ("POST", "/projects/{name}/classes"): ADMIN,
     ("GET", "/projects/{name}/curve"): READ,
+    ("GET", "/projects/{name}/diagnostics"): READ,
+    ("POST", "/projects/{name}/held-out-labels"): ADMIN,
     ("GET", "/projects/{name}/items"): READ,
     ("GET", "/projects/{name}/items/{item:path}"): READ,
     ("PATCH", "/projects/{name}/items"): ADMIN,
+    # Whoever is given items to label has to see them.
+    ("GET", "/projects/{name}/contents"): _needs("read", "suggest"),
+    ("GET", "/projects/{name}/image"): _needs("read", "suggest"),
     ("POST", "/projects/{name}/checkpoints"): ADMIN,
     ("POST", "/projects/{name}/train"): ADMIN,
     ("GET", "/projects/{name}/predictions"): READ,
@@ -84,11 +101,19 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("GET", "/jobs/{job_id}"): _needs("read", "suggest"),
     ("GET", "/jobs/{job_id}/events"): _needs("read", "suggest"),
     ("POST", "/jobs/{job_id}/cancel"): ADMIN,
+    ("GET", "/workers"): READ,
+    ("GET", "/events"): READ,
     ("POST", "/keys"): ADMIN,
     ("GET", "/keys"): ADMIN,
     ("POST", "/keys/{prefix}/rotate"): ADMIN,
     ("DELETE", "/keys/{prefix}"): ADMIN,
     ("GET", "/audit"): ADMIN,
+    ("GET", "/label-studio"): ADMIN,
+    ("POST", "/label-studio"): ADMIN,
+    ("POST", "/label-studio/{connection}/sync"): ADMIN,
+    ("DELETE", "/label-studio/{connection}"): ADMIN,
+    # Label Studio's own protocol: the token in the address is the credential, and the route checks it.
+    **{(method, f"/label-studio/{{token}}/{name}{slash}"): _BACKEND for method, name in BACKEND for slash in ("", "/")},
 }
 
 Found = tuple[Rule, str, dict[str, str]]

@@ -25,6 +25,9 @@ class ServiceSettings(StoreSettings):
         default=120, ge=0, description="requests without a valid key from one address before it is refused; 0: any"
     )
     lookahead_service_processes: int = Field(default=1, ge=1, le=64, description="processes that serve HTTP")
+    lookahead_event_streams: int = Field(
+        default=200, ge=1, description="most streams of live events of a service process; a key may hold half of them"
+    )
     max_upload_bytes: int = Field(default=4096 * MIB, description="largest pool or checkpoint upload")
     max_body_bytes: int = Field(default=32 * MIB, description="largest body of any other request")
     max_items: int = Field(default=5_000_000, description="most items one upload may add")
@@ -35,6 +38,11 @@ class ServiceSettings(StoreSettings):
     max_open_uploads: int = Field(default=100, description="most resumable uploads at a time")
     max_open_upload_bytes: int = Field(default=16 * 1024 * MIB, description="most bytes they may come to together")
     max_expansion: int = Field(default=200, description="an archive member may expand to so many times its size")
+
+    max_picture_pixels: int = Field(default=50_000_000, ge=1, description="most pixels of a picture in an archive")
+    max_decoder_bytes: int = Field(
+        default=2048 * MIB, ge=512 * MIB, description="memory for decoding one upload of pictures or of a table"
+    )
 
     @field_validator("lookahead_cors_origins")
     @classmethod

@@ -50,10 +50,11 @@ class Standing(Collector):
 
     def _of_database(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
         waiting, oldest, counts, leases, labels = _waiting(), _oldest(), _open(), _leases(), _labels()
+        entries = sa.select(sa.func.sum(Project.label_seq)).where(Project.deleted_at.is_(None))
         with self._context.sessions.begin() as session:
             standing = jobs.standing(session)
             leases.add_metric([], held(session))
-            labels.add_metric([], float(session.scalar(sa.select(sa.func.sum(Project.label_seq))) or 0))
+            labels.add_metric([], float(session.scalar(entries) or 0))
         for name in sorted({*queue.QUEUES, *(group.queue for group in standing)}):
             queued = [group for group in standing if (group.queue, group.status) == (name, "queued")]
             waiting.add_metric([name], sum(group.count for group in queued))

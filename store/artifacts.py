@@ -117,6 +117,30 @@ class Artifacts:
         """Whether the storage has a blob of that name, whatever state it is in."""
         return bool(self._fs.exists(self._address(name)))
 
+    def at_hand(self, name: str) -> bool:
+        """Whether the blob can be opened without being fetched. Raises ArtifactMissingError where it should be."""
+        if self._local:
+            self.path(name)
+            return True
+        return (self._cache / name).exists()
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """These bytes of the blob, fewer past its end; the others are not fetched. Raises ArtifactMissingError."""
+        address = self._address(name)
+        try:
+            with (Path(address) if self._local else self._cache / name).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
+        except FileNotFoundError:
+            pass
+        try:
+            if self._local:
+                raise FileNotFoundError(address)
+            found: bytes = self._fs.cat_file(address, start=start, end=stop)
+        except FileNotFoundError as error:
+            raise ArtifactMissingError(f"artifact {name} is not in the artifact storage", name) from error
+        return found
+
     def array(self, name: str, *, verify: bool = False) -> npt.NDArray[Any]:
         """The array as a read-only memory map, its bytes compared with the name if asked. Raises ArtifactError."""
         path = self.verified(name) if verify else self.path(name)

@@ -20,6 +20,8 @@ _PATIENCE = {
 }
 # SQLSTATE: connection exceptions, shutdowns and starts, too many connections, a full disk, deadlocks.
 _AWAY = ("08", "57P", "53300", "53100", "40001", "40P01")
+# Rows that a nested loop looks through in a moment, however often.
+_FEW = 500
 
 
 def psycopg_url(url: str) -> sa.URL:
@@ -100,6 +102,17 @@ def connections(sessions: Sessions) -> dict[str, float]:
     """How many connections of the pool are in use, and how many lie idle."""
     pool = sessions.kw["bind"].pool
     return {"in_use": pool.checkedout(), "idle": pool.checkedin()}
+
+
+def expect_rows(session: Session, count: int) -> None:
+    """Let the rest of this transaction be planned for so many rows, whatever the tables held when last analyzed.
+
+    Statistics know nothing of rows that have just come: a project's first 20,000 labels would be looked through 20,000
+    times over, for minutes, with the project locked.
+    """
+    if count > _FEW:
+        # Nor by a plan that was made for single labels and kept.
+        session.execute(sa.text("SET LOCAL enable_nestloop = off; SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def relax_durability(session: Session) -> None:

@@ -33,6 +33,10 @@ class LeasedMeanwhileError(StoreError):
     """Another worker handed out one of the items first; choose again without them."""
 
 
+class ProjectGoneError(StoreError):
+    """The project was deleted in between."""
+
+
 class KeyReusedError(StoreError):
     """An idempotency key came again with another request."""
 

@@ -7,16 +7,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from store.alive import is_alive
 from store.errors import KeyReusedError
 from store.tables import IdempotencyKey, Json
 
 
 def find(session: Session, owner: str, key: str, fingerprint: str) -> Json | None:
-    """The answer of the request that had this key; None if none had. Raises KeyReusedError."""
-    row = session.execute(
-        sa.select(IdempotencyKey.fingerprint, IdempotencyKey.answer).where(_is(owner, key)).with_for_update()
-    ).first()
+    """The answer of the request that had this key; None if none had. Raises KeyReusedError.
+
+    What was done in a project that is deleted says nothing of another of its name: such a key is forgotten.
+    """
+    columns = (IdempotencyKey.fingerprint, IdempotencyKey.answer, IdempotencyKey.project_id)
+    row = session.execute(sa.select(*columns).where(_is(owner, key)).with_for_update()).first()
     if row is None:
+        return None
+    if row[2] is not None and not is_alive(session, row[2]):
+        session.execute(sa.delete(IdempotencyKey).where(_is(owner, key)))
         return None
     if row[0] != fingerprint:
         raise KeyReusedError(f"the key {key!r} came before with another request")
@@ -42,12 +48,13 @@ def begin(session: Session, owner: str, key: str, fingerprint: str) -> Json | No
         answer = find(session, owner, key, fingerprint)
         if answer is not None:
             return answer
-        # Pruned between the two statements.
+        # Pruned or forgotten between the two statements.
 
 
-def keep(session: Session, owner: str, key: str, answer: Json) -> None:
-    """Store what was answered, in the transaction that did the work."""
-    session.execute(sa.update(IdempotencyKey).where(_is(owner, key)).values(answer=answer))
+def keep(session: Session, owner: str, key: str, answer: Json, project_id: int | None) -> None:
+    """Store what was answered, in the transaction that did the work; in which project, if that was in one."""
+    kept = {"answer": answer, "project_id": project_id}
+    session.execute(sa.update(IdempotencyKey).where(_is(owner, key)).values(kept))
 
 
 def prune(session: Session, older_than: timedelta, most: int = 1000) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from store.alive import alive
 from store.tables import Job, Json, Project
 
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -157,6 +158,26 @@ def request_cancel(session: Session, job_id: str) -> None:
     session.execute(sa.update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True))
 
 
+def cancel_all(session: Session, project_id: int) -> tuple[list[str], int]:
+    """Cancel every open job of a project: (those that had not begun and have ended, how many have yet to stop)."""
+    of_it = Job.project_id == project_id
+    ended = session.scalars(
+        sa.update(Job)
+        .where(of_it, Job.status == "queued")
+        .values(status="cancelled", stage="cancelled", cancel_requested=True, finished_at=sa.func.now())
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    stopping = session.scalars(
+        sa.update(Job)
+        .where(of_it, Job.status == "running")
+        .values(cancel_requested=True)
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return list(ended), len(stopping)
+
+
 def beat(session: Session, job: Job) -> None:
     """Say that the worker still runs this job."""
     session.execute(sa.update(Job).where(_mine(job)).values(heartbeat_at=sa.func.now()))
@@ -276,17 +297,20 @@ def page(
     project_id: int | None,
     within: Collection[str] | None = None,
     status: str | None,
+    kinds: Collection[str] | None = None,
     before: str | None,
     limit: int,
 ) -> list[Job]:
-    """Jobs, newest first. `within`: only of the projects with these names."""
-    query = sa.select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+    """Jobs, newest first. `within`: only of the projects with these names; `kinds`: only of these kinds."""
+    query = sa.select(Job).where(alive(Job.project_id)).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
     if project_id is not None:
         query = query.where(Job.project_id == project_id)
     if within is not None:
         query = query.where(Job.project_id.in_(sa.select(Project.id).where(Project.name.in_(within))))
     if status is not None:
         query = query.where(Job.status == status)
+    if kinds is not None:
+        query = query.where(Job.kind.in_(kinds))
     if before is not None:
         cursor = sa.select(Job.created_at, Job.id).where(Job.id == before).subquery()
         later = sa.tuple_(Job.created_at, Job.id) < sa.tuple_(cursor.c.created_at, cursor.c.id)

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from store import opinions
+from store.database import expect_rows
+from store.errors import ProjectGoneError
 from store.opinions import NewEvent, Rule
 from store.rows import PROJECT, listed, listed_voices, rows, voices_of
 from store.tables import Item, LabelEvent, Project, Suggestion
@@ -19,7 +21,7 @@ __all__ = ["ItemState", "NewEvent", "append", "counted", "page", "recorded", "to
 _EVENTS, _SUGGESTIONS, _PROJECTS = (cast(sa.Table, mapped.__table__) for mapped in (LabelEvent, Suggestion, Project))
 _ADVANCE = (
     sa.update(_PROJECTS)
-    .where(Project.id == PROJECT)
+    .where(Project.id == PROJECT, Project.deleted_at.is_(None))
     .values(label_seq=Project.label_seq + sa.bindparam("more", type_=sa.Integer))
     .returning(_PROJECTS.c.label_seq, _PROJECTS.c.labeling)
 )
@@ -58,9 +60,13 @@ def append(session: Session, project_id: int, events: Sequence[NewEvent]) -> int
 
     The project's row lock is held until commit, so sequence numbers become visible in order and without gaps:
     a reader that has seen `seq` has seen everything before it. An item may occur in several of the events; the
-    number of statements does not depend on how many there are.
+    number of statements does not depend on how many there are. Raises ProjectGoneError.
     """
-    last, labeling = session.execute(_ADVANCE, {"project": project_id, "more": len(events)}).one()
+    expect_rows(session, len(events))
+    advanced = session.execute(_ADVANCE, {"project": project_id, "more": len(events)}).one_or_none()
+    if advanced is None:
+        raise ProjectGoneError(f"project {project_id} was deleted")
+    last, labeling = advanced
     first: int = last - len(events) + 1
     _insert(session, project_id, events, first)
     batch = opinions.record(session, project_id, events, first)

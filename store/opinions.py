@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
+from store.database import expect_rows
 from store.rows import PROJECT, listed, listed_voices, rows, voices_of
-from store.tables import Item, Json, Opinion
+from store.tables import Item, Json, Opinion, Project
 
 # The plain tables: statements that name rows by themselves have no use for the mapper.
 _ITEMS, _OPINIONS = (cast(sa.Table, mapped.__table__) for mapped in (Item, Opinion))
@@ -225,6 +226,7 @@ def _fold_touched(rule: Rule) -> sa.Update:
 
 def refold(session: Session, project_id: int, rule: Rule) -> int:
     """Write how every item stands under another rule; returns how many stand differently."""
+    expect_rows(session, session.get_one(Project, project_id).item_count)
     standing = (
         sa.select(Item.position, Item.label_seq.label("seq"), Item.withdrawn_seq.label("withdrawn"))
         .where(Item.project_id == PROJECT, Item.label_seq.is_not(None))

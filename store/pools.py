@@ -1,5 +1,6 @@
 """Pools: items with external ids, and their inputs as rows of array artifacts."""
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -214,9 +215,9 @@ def _meets(key: str, condition: Any) -> sa.ColumnElement[bool]:
     return sa.and_(*bounds)
 
 
-def lock(session: Session, name: str) -> Project | None:
-    """The project, its row locked until commit."""
-    return session.scalars(sa.select(Project).where(Project.name == name).with_for_update(key_share=True)).first()
+def lock(session: Session, name: str, *, alone: bool = False) -> Project | None:
+    """The project, its row locked until commit; `alone`: also against rows that come to refer to it."""
+    return session.scalars(sa.select(Project).where(Project.name == name).with_for_update(key_share=not alone)).first()
 
 
 @dataclass(frozen=True)
@@ -226,12 +227,28 @@ class Chunk:
     start: int
     count: int
     artifact: str
+    contents: str | None = None  # texts or pictures of the same items
 
 
 def chunks(session: Session, project_id: int) -> list[Chunk]:
     """All uploads of a pool, in order."""
     rows = session.scalars(sa.select(PoolChunk).where(PoolChunk.project_id == project_id).order_by(PoolChunk.start))
-    return [Chunk(row.start, row.count, row.artifact) for row in rows]
+    return [Chunk(row.start, row.count, row.artifact, row.contents) for row in rows]
+
+
+def columns(session: Session, project_id: int) -> list[str] | None:
+    """What the numbers of a pool's items are called; None where no upload has said so."""
+    return session.scalars(
+        sa.select(PoolChunk.columns)
+        .where(PoolChunk.project_id == project_id, PoolChunk.columns.is_not(None))
+        .order_by(PoolChunk.version)
+        .limit(1)
+    ).first()
+
+
+def chunk_of(parts: Sequence[Chunk], position: int) -> Chunk:
+    """The upload, of all in order, that brought the item at this position."""
+    return parts[bisect.bisect_right(parts, position, key=lambda part: part.start) - 1]
 
 
 def read_inputs(artifacts: Artifacts, parts: Sequence[Chunk], at: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

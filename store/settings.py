@@ -24,6 +24,11 @@ class StoreSettings(BaseSettings):
     lookahead_tracing: Literal["off", "otlp"] = Field(
         default="off", description="otlp: send OpenTelemetry traces to where the OTEL_* variables say"
     )
+    lookahead_private_addresses: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="whether addresses that we are told to ask, such as Label Studio's, may be private ones; auto: "
+        "where keys are off",
+    )
 
 
 Settings = TypeVar("Settings", bound=StoreSettings)

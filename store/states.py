@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from store import curve
+from store import curve, insights
 from store.errors import StaleStateError
-from store.tables import FactorRow, Job, KernelPanel, KernelState, LabelEvent, Project
+from store.tables import FactorRow, Job, KernelPanel, KernelState, LabelEvent, Project, StateInsight
 
 Row = npt.NDArray[np.float64]
 # Rows that are turned into bytes at once: a bulk import may bring thousands.
@@ -184,6 +184,7 @@ def without_labels(session: Session, state_id: int) -> int:
             sa.select(sa.literal(new.id), *columns).where(KernelPanel.state_id == state_id),
         )
     )
+    insights.copy(session, state_id, new.id)
     return new.id
 
 
@@ -212,6 +213,7 @@ def forget(session: Session, project_id: int) -> list[str]:
         sa.delete(KernelPanel).where(KernelPanel.state_id.in_(gone)).returning(KernelPanel.artifact)
     ).all()
     session.execute(sa.delete(FactorRow).where(FactorRow.state_id.in_(gone)))
+    session.execute(sa.delete(StateInsight).where(StateInsight.state_id.in_(gone)))
     used = set(session.scalars(sa.select(KernelPanel.artifact).where(KernelPanel.artifact.in_(named))))
     return sorted(set(named) - used)
 

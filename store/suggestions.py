@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from store.alive import alive
 from store.pools import open_lease, still_held
 from store.rows import PROJECT
 from store.tables import Item, Json, Suggestion
@@ -40,7 +41,7 @@ def held_by_others(session: Session, project_id: int, annotator: str | None) -> 
 
 def held(session: Session) -> int:
     """How many suggestions are leased now, in all projects."""
-    return session.scalar(sa.select(sa.func.count()).where(still_held())) or 0
+    return session.scalar(sa.select(sa.func.count()).where(still_held(), alive(Suggestion.project_id))) or 0
 
 
 def lock_leases(session: Session, project_id: int) -> None:

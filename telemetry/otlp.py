@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from telemetry.redaction import redacted_text
 from telemetry.traces import Carrier, Kind, Tracing
 
 _UNTRACED = "livez,readyz,metrics"
@@ -103,4 +104,4 @@ def _without_query(span: Span, scope: dict[str, Any]) -> None:
         if name == "url.query":
             span.set_attribute(name, "")
         elif isinstance(value, str) and name.startswith(("http.", "url.")):
-            span.set_attribute(name, value.partition("?")[0])
+            span.set_attribute(name, redacted_text(value.partition("?")[0]))

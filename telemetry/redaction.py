@@ -10,6 +10,8 @@ _SECRET_FIELDS = frozenset({"authorization", "password", "secret", "token", "api
 _PATTERNS = (
     # Keys of ours: the prefix tells people which one it is, the rest is the secret.
     (re.compile(r"\blk_([0-9a-f]{8})_[A-Za-z0-9_-]+"), rf"lk_\1_{HIDDEN}"),
+    # The same of Label Studio's addresses of ours.
+    (re.compile(r"\blst_([0-9a-f]{8})_[A-Za-z0-9_-]+"), rf"lst_\1_{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=*-]{8,}"), rf"\1 {HIDDEN}"),
     # Passwords in addresses of servers, and in libpq's own spelling of them.
     (re.compile(r"(://[^\s:@/]*):\S+@"), rf"\1:{HIDDEN}@"),
@@ -20,7 +22,7 @@ _PATTERNS = (
 )
 
 # Every pattern needs one of these: most strings have none, and are done after one look.
-_SUSPECT = re.compile(r"lk_|://|=|Failing row|(?i:bearer|basic)")
+_SUSPECT = re.compile(r"lk_|lst_|://|=|Failing row|(?i:bearer|basic)")
 
 
 def redacted_text(text: str) -> str:

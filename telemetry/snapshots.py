@@ -98,7 +98,7 @@ class Publisher:
 
     def others(self) -> list[tuple[str, list[Metric]]]:
         """(name, families) of every other process that lives. Raises RedisError."""
-        known = {str(name, "utf-8") if isinstance(name, bytes) else name for name in self._redis.smembers(_INDEX)}
+        known = {_text(name) for name in self._redis.smembers(_INDEX)}
         names = sorted(known - {self._name})
         if not names:
             return []
@@ -114,6 +114,16 @@ class Publisher:
         except RedisError:
             others = []
         return merged([(self.name, self._registry.collect()), *others])
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since every process that lives published its last snapshot, by name. Raises RedisError."""
+        names = sorted(_text(name) for name in self._redis.smembers(_INDEX))
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in names:
+            # What is left of its time: no clock is compared with another.
+            pipeline.pttl(_snapshot(name))
+        left = dict(zip(names, pipeline.execute(), strict=True))
+        return {name: max(0.0, KEPT_SECONDS - left[name] / 1000) for name in names if left[name] >= 0}
 
     def start(self) -> None:
         """Publish in the background until `stop`."""
@@ -164,6 +174,10 @@ class Publisher:
             return False
         self._redis.expire(_owner(name), KEPT_SECONDS)
         return True
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _snapshot(name: str) -> str:

@@ -2,28 +2,51 @@
 
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
-import sqlalchemy as sa
 import torch
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from embedded.servers import Postgres, Valkey
-from migrations.__main__ import upgrade
 from service.app import create_app
 from service.settings import ServiceSettings
 from store.artifacts import Artifacts
 from store.database import Sessions, connect
 from tests.api import Api
+from tests.databases import Databases, administrator
 from worker import queue
 from worker.context import Context
 from worker.live_states import LiveStates
+
+# In a parallel run what shares something costly to start runs in one process,
+TOGETHER = ("tests/browser/", "tests/client/test_", "tests/docs/test_site.py", "tests/test_dashboard_sources.py")
+# and what takes longest begins first, or all others would wait for it at the end.
+FIRST = (
+    "tests/docs/test_snippets.py",
+    "tests/test_architecture.py",
+    "tests/test_demo.py",
+    "tests/benchmarks/test_soak.py",
+)
+
+
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Each test on its own, but for those that belong together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TogetherScheduling:
+    return TogetherScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -52,30 +75,15 @@ def valkey(home: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def _template(postgres: Postgres) -> str:
-    with administrator(postgres) as connection:
-        connection.execute("CREATE DATABASE template_lookahead")
-    upgrade(database(postgres, "template_lookahead"))
-    return "template_lookahead"
-
-
-def administrator(postgres: Postgres) -> "psycopg.Connection[Any]":
-    url = sa.make_url(postgres.url)
-    return psycopg.connect(host=str(url.query["host"]), user="app", dbname="postgres", autocommit=True)
-
-
-def database(postgres: Postgres, name: str) -> str:
-    return sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False)
+def databases(postgres: Postgres) -> Databases:
+    return Databases(postgres)
 
 
 @pytest.fixture
-def database_url(postgres: Postgres, _template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with administrator(postgres) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
-    yield database(postgres, name)
-    with administrator(postgres) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database_url(databases: Databases) -> Iterator[str]:
+    name = databases.take()
+    yield databases.url(name)
+    databases.give_back(name)
 
 
 @pytest.fixture

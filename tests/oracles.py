@@ -170,3 +170,8 @@ def standing(log: list[Event], item: int, rule: str, needed: int = 1) -> Standin
     most = max(sum(other == label for *_, other in shared) for *_, label in shared)
     tied = {label for *_, label in shared if sum(other == label for *_, other in shared) == most}
     return min(tied, key=lambda label: max(since for _, since, other in shared if other == label)), False
+
+
+def spectrum(gram: Tensor) -> list[float]:
+    """Eigenvalues, descending, by a solver that does not know that the matrix is symmetric."""
+    return sorted(torch.linalg.eigvals(gram.double()).real.tolist(), reverse=True)

@@ -18,7 +18,9 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def test_it_runs_to_its_end_and_shows_its_table() -> None:
-    done = subprocess.run([sys.executable, "-m", "demo"], env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--splits", "2"], env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "look-ahead" in done.stdout
     assert "From label to next suggestion: median" in done.stdout

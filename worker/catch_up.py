@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 
 from ntk.errors import NTKError
 from store import classes, labels, states
@@ -15,7 +16,7 @@ from store.errors import ArtifactError, LeasedMeanwhileError, StaleStateError, S
 from store.tables import KernelState, Project
 from worker import repair, warm
 from worker.context import Context
-from worker.errors import JobError
+from worker.errors import CancelledError, JobError
 from worker.live import Live
 from worker.progress import Reporter
 
@@ -32,8 +33,8 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
     """The project's live state, current to its last label, for this thread alone while the block runs.
 
     What it took in is in Postgres when the block begins, by this worker's hand or another's; what happens inside
-    costs nobody the warm state. Raises JobError `not_prepared`, `artifact_lost` or `too_large`; what the reporter
-    raises between blocks of many labels.
+    costs nobody the warm state. Raises JobError `not_prepared`, `artifact_lost` or `too_large`; CancelledError where
+    the project was deleted; what the reporter raises between blocks of many labels.
     """
     with context.live.alone(project_id):
         shared: Live | None = getattr(_together, "live", None)
@@ -41,10 +42,8 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
             yield shared
             return
         with context.sessions.begin() as session:
-            state_id = session.get_one(Project, project_id).active_state_id
             context.live.heed(losses(session))
-            if state_id is None:
-                raise JobError("not_prepared", "no kernel state is prepared yet: upload a checkpoint")
+            state_id = _active_state(session, project_id)
             applied = context.live.applied_seq(state_id)
             if was_cold := applied is None:
                 applied = session.get_one(KernelState, state_id).applied_seq
@@ -68,6 +67,7 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
                         relax_durability(session)
                         age = states.advance(session, state_id, change)
                     live.took_in(age)
+                context.insights.caught_up(live)
         except ArtifactError as error:
             raise repair.begun(context, state_id, error) from error
         except StaleStateError as error:
@@ -76,6 +76,15 @@ def synchronised(context: Context, project_id: int, reporter: Reporter | None = 
         if hasattr(_together, "live"):
             _together.live = live
         yield live
+
+
+def _active_state(session: Session, project_id: int) -> int:
+    project = session.get(Project, project_id)
+    if project is None or project.deleted_at is not None:
+        raise CancelledError
+    if project.active_state_id is None:
+        raise JobError("not_prepared", "no kernel state is prepared yet: upload a checkpoint")
+    return project.active_state_id
 
 
 @contextmanager
@@ -107,7 +116,7 @@ def freshen(context: Context, project_id: int) -> None:
     try:
         with synchronised(context, project_id):
             pass
-    except (JobError, NTKError) as error:
+    except (JobError, NTKError, CancelledError) as error:
         # Whoever asks next meets the same and gets to know it.
         log.info("project %d was not freshened: %s", project_id, error)
 

@@ -12,6 +12,7 @@ from redis import Redis
 from store.artifacts import Artifacts
 from store.database import Sessions
 from telemetry.traces import Tracing
+from worker.insights import Insights
 from worker.metrics import Instruments
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ class Context:
     kernel_bytes: int = 1 << 30
     serves_inbox: bool = False  # the warm lane runs: others may be told that this worker keeps a project warm
     keep_jobs: timedelta | None = None
+    private_addresses: str = "auto"  # may Label Studio be at a private address: on, off, auto: as the service decided
+    label_studio_every: timedelta = timedelta(seconds=300)
     stopping: threading.Event = field(default_factory=threading.Event)
     metrics: Instruments = field(default_factory=Instruments)
+    insights: Insights = field(default_factory=Insights)
     tracing: Tracing = field(default_factory=Tracing)
 
     def __post_init__(self) -> None:

@@ -10,16 +10,18 @@ from sqlalchemy.exc import DBAPIError
 from ntk.errors import NTKError, UnsupportedNetworkError
 from store import jobs, states
 from store.database import is_away
-from store.errors import ArtifactError, StorageFullError, StoreError
+from store.errors import ArtifactError, ProjectGoneError, StorageFullError, StoreError
 from store.tables import Job, Json
 from telemetry import logs
 from worker import identity, queue, repair, warm
 from worker.context import Context, current
 from worker.errors import CancelledError, JobError, ShuttingDownError
+from worker.label_studio.job import label_studio
 from worker.observe import fields, observed
 from worker.predict import predict
 from worker.prepare import prepare
 from worker.progress import Reporter, heartbeat
+from worker.score import score
 from worker.suggest import suggest
 from worker.train import train
 
@@ -35,6 +37,8 @@ KINDS: dict[str, Callable[[Context, Job, Reporter], Json | None]] = {
     "train": train,
     "suggest": suggest,
     "predict": predict,
+    "score": score,
+    "label_studio": label_studio,
 }
 
 
@@ -89,7 +93,7 @@ def _run(context: Context, job_id: str) -> None:
             result = KINDS[job.kind](context, job, reporter)
         if result is not None:
             _end(context, job, "succeeded", result=result)
-    except CancelledError:
+    except (CancelledError, ProjectGoneError):
         _end(context, job, "cancelled")
     except ShuttingDownError:
         with context.sessions.begin() as session:

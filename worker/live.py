@@ -181,6 +181,11 @@ class Live:
         found[self.posterior.candidates] = self.posterior.candidate_outputs.argmax(dim=1)
         return found
 
+    @property
+    def predicted(self) -> torch.Tensor:
+        """(N,) predicted classes of the candidates at the last catch-up, -1 for all other items; never changed."""
+        return self._predicted
+
     def _moved(self) -> tuple[float | None, float | None]:
         """Shares of candidates predicted otherwise: than by the network, and than before this catch-up."""
         now = self._predictions()
@@ -306,7 +311,7 @@ class Live:
         diagonal = self.posterior.factor.diagonal()
         # The squared ratio of the factor's extreme diagonal entries never exceeds the condition number.
         bound = float(diagonal.max() / diagonal.min()) ** 2 if len(diagonal) else 1.0
-        return WarmState(self.nbytes, bound, self.jitter)
+        return WarmState(self.nbytes, bound, self.jitter, self.posterior.n, states.public_id(self.state_id))
 
     @property
     def nbytes(self) -> int:

@@ -39,6 +39,11 @@ class LiveStates:
         with self._guard:
             return not self._projects[project_id].locked() and project_id in self._held()
 
+    def busy(self) -> bool:
+        """Whether any thread uses a live state now."""
+        with self._guard:
+            return any(lock.locked() for lock in self._projects.values())
+
     def heed(self, losses: int) -> None:
         """Forget everything when the database has lost connections since the last time.
 
@@ -93,12 +98,12 @@ class LiveStates:
             busy = {project_id for project_id, lock in self._projects.items() if lock.locked()}
             return sorted(self._held() | busy)
 
-    def drop(self, project_id: int) -> None:
-        """Forget a project that another worker keeps warm now."""
+    def drop(self, project_id: int, reason: str = "elsewhere") -> None:
+        """Forget a project that another worker keeps warm now, or that is there no more."""
         with self._guard:
             for state_id, live in list(self._states.items()):
                 if live.project_id == project_id:
-                    self._forget(state_id, "elsewhere")
+                    self._forget(state_id, reason)
 
     def _forget(self, state_id: int, reason: str) -> None:
         self.metrics.dropped(self._states.pop(state_id).project_id, reason)

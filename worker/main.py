@@ -17,7 +17,7 @@ from store.settings import from_environment
 from telemetry import logs, traces
 from telemetry.gauges import watch_process
 from telemetry.snapshots import Publisher
-from worker import context, identity, maintenance, queue
+from worker import context, figures, identity, maintenance, queue
 from worker.lane import Lane
 from worker.live_states import LiveStates
 from worker.metrics import Device, Instruments
@@ -48,6 +48,8 @@ def make_context(settings: WorkerSettings, role: str) -> context.Context:
         live=LiveStates(settings.lookahead_live_bytes),
         kernel_bytes=settings.lookahead_kernel_bytes,
         keep_jobs=timedelta(days=settings.lookahead_keep_jobs_days) if settings.lookahead_keep_jobs_days else None,
+        private_addresses=settings.lookahead_private_addresses,
+        label_studio_every=timedelta(seconds=settings.lookahead_label_studio_seconds),
         name=identity.make_name(),
         metrics=metrics,
         tracing=traces.make(settings.lookahead_tracing, role),
@@ -103,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publisher = Publisher(made.redis, role, made.metrics.registry)
     publisher.start()
     maintenance.start(made)
+    telling = figures.start(made)
     lane = Lane(made) if queue.INTERACTIVE in names and not options.burst else None
     log.info("worker %s serves %s on %s", made.name, ", ".join(names), made.device)
 
@@ -110,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.stopping.set()
     if lane is not None:
         lane.close()
+    telling.join(5)
     publisher.stop()
     made.tracing.close()
     return 0

@@ -15,8 +15,9 @@ from store import jobs, states
 from store.database import is_away
 from store.jobs import Pulse, Waiting
 from store.tables import Job
-from worker import identity, queue, tidying, warm
+from worker import identity, queue, removal, tidying, warm
 from worker.context import Context
+from worker.label_studio import schedule
 from worker.progress import BEAT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,8 @@ def start(context: Context) -> threading.Thread:
             try:
                 sweeper.sweep()
                 tidying.tidy(context)
+                schedule.start_due(context)
+                removal.sweep(context)
             except RedisError as error:
                 log.warning("the queue is away, sweeping again soon: %s", error)
             except Exception as error:

@@ -22,6 +22,8 @@ class WarmState:
     nbytes: int
     condition: float
     jitter: float
+    labeled: int = 0
+    kernel: str = ""
 
 
 class Instruments:
@@ -119,17 +121,19 @@ class _Warm(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The families with values."""
-        count, nbytes, condition, jitter = self._families()
+        count, nbytes, condition, jitter, each, labeled = self._families()
         warm = dict(self._instruments.warm)  # one step: the threads of jobs change it
         count.add_metric([], len(warm))
         nbytes.add_metric([], sum(state.nbytes for state in warm.values()))
         for project_id, state in warm.items():
             condition.add_metric([str(project_id)], state.condition)
             jitter.add_metric([str(project_id)], state.jitter)
-        yield from (count, nbytes, condition, jitter)
+            each.add_metric([str(project_id), state.kernel], state.nbytes)
+            labeled.add_metric([str(project_id), state.kernel], state.labeled)
+        yield from (count, nbytes, condition, jitter, each, labeled)
 
     def _families(self) -> tuple[GaugeMetricFamily, ...]:
-        project = ["project_id"]
+        project, kernel = ["project_id"], ["project_id", "kernel"]
         return (
             GaugeMetricFamily("lookahead_warm_states", "Live states kept in memory"),
             GaugeMetricFamily("lookahead_warm_state_bytes", "Memory that live states hold, on the device and beside"),
@@ -141,6 +145,10 @@ class _Warm(Collector):
             GaugeMetricFamily(
                 "lookahead_kernel_jitter", "What the diagonal of a warm project's matrix needed", labels=project
             ),
+            GaugeMetricFamily(
+                "lookahead_warm_project_bytes", "Memory that a warm project's live state holds", labels=kernel
+            ),
+            GaugeMetricFamily("lookahead_warm_project_labels", "Labels in a warm project's live state", labels=kernel),
         )
 
 

@@ -57,6 +57,7 @@ class Picked:
     note: str | None = None
     diagnostics: Json | None = None
     memory: Json | None = None
+    all_scores: torch.Tensor | None = None  # (m,) of every candidate, where the strategy has them
 
 
 def picked(
@@ -111,7 +112,8 @@ def picked(
             to_list(chosen), to_list(scores), by, to_list(predicted), to_list(confidence), why, strict=True
         )
     ]
-    return Picked(picks, choice.picks.note, choice.picks.diagnostics, choice.picks.memory)
+    found = choice.picks
+    return Picked(picks, found.note, found.diagnostics, found.memory, found.all_scores)
 
 
 def _rules(arguments: Json) -> Rules:

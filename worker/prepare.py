@@ -4,6 +4,7 @@ Every finished panel is an artifact with a row of its own: a job that was interr
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -12,11 +13,12 @@ import torch
 from ntk.diagnostics import condition
 from ntk.kernel import Kernel, tile_plan
 from ntk.regression import widened
-from store import classes, curve, jobs, labels, pools, references, states
+from store import classes, curve, held_out, insights, jobs, labels, pools, references, states
 from store.tables import Checkpoint, Job, Json, KernelPanel, KernelState, Project
-from worker import budget, gram, window
+from worker import budget, figures, gram, window
 from worker.context import Context
 from worker.errors import CancelledError, JobError
+from worker.held_out import HeldOut
 from worker.kernels import PoolItems, described, open_kernel
 from worker.progress import Reporter
 
@@ -55,7 +57,7 @@ def prepare(context: Context, job: Job, reporter: Reporter) -> Json | None:
         _repair(context, job, plan, plan.repaired, outputs)
         return None
     coverage = described(engine, inputs)
-    return _activate(context, job, plan, outputs, coverage, reporter)
+    return _activate(context, job, plan, engine, outputs, coverage, reporter)
 
 
 def _plan(context: Context, job: Job) -> _Plan | None:
@@ -81,7 +83,7 @@ def _plan(context: Context, job: Job) -> _Plan | None:
                 pool_version=project.pool_version,
                 base_seq=label_seq,
                 applied_seq=label_seq,
-                window=context.artifacts.put_array(positions),
+                window=references.kept(session, context.artifacts, partial(context.artifacts.put_array, positions)),
             )
             session.add(state)
             session.flush()
@@ -150,8 +152,8 @@ def _panels(context: Context, plan: _Plan, engine: Kernel, inputs: PoolItems, re
         reporter.advance(sum((stop - row) * stop for row, stop in tiles if row == start))
     for start, stop, panel in engine.panels(inputs, tiles, skip=plan.finished, on_tile=reporter.check):
         stored = panel.to(gram.precision(plan.options["dtype"], len(inputs))).cpu().numpy()
-        artifact = context.artifacts.put_array(stored)
         with context.sessions.begin() as session:
+            artifact = references.kept(session, context.artifacts, partial(context.artifacts.put_array, stored))
             session.merge(KernelPanel(state_id=plan.state_id, row_start=start, row_stop=stop, artifact=artifact))
         reporter.advance((stop - start) * stop)
 
@@ -178,7 +180,13 @@ def _repair(context: Context, job: Job, plan: _Plan, state: KernelState, outputs
 
 
 def _activate(
-    context: Context, job: Job, plan: _Plan, outputs: torch.Tensor, coverage: Json | None, reporter: Reporter
+    context: Context,
+    job: Job,
+    plan: _Plan,
+    engine: Kernel,
+    outputs: torch.Tensor,
+    coverage: Json | None,
+    reporter: Reporter,
 ) -> Json | None:
     reporter.stage("factor")
     with context.sessions.begin() as session:
@@ -205,11 +213,17 @@ def _activate(
     others = torch.tensor(
         [k for k in range(len(plan.positions)) if k not in known], dtype=torch.long, device=context.device
     )
-    changed = gram.share_unequal(posterior.outputs_of(others).argmax(dim=1), outputs[others].argmax(dim=1))
+    predicted = posterior.outputs_of(others).argmax(dim=1)
+    changed = gram.share_unequal(predicted, outputs[others].argmax(dim=1))
     accuracy = gram.accuracy(posterior)
+    reporter.stage("diagnostics")
+    found = figures.spectrum_of(kernel, int(plan.options["seed"]))
+    held = HeldOut.read(context, job.project_id, plan.checkpoint, plan.options, engine)
+    at = [int(plan.positions[k]) for k in labeled]
+    held_out_accuracy = held.accuracy(context, at, posterior.alpha, reporter.check)
     reporter.stage("saving")
-    saved = context.artifacts.put_array(outputs.cpu().numpy())
     with context.sessions.begin() as session:
+        saved = references.kept(session, context.artifacts, partial(context.artifacts.put_array, outputs.cpu().numpy()))
         for start in range(0, len(labeled), _ROWS_PER_INSERT):
             rows = range(start, min(start + _ROWS_PER_INSERT, len(labeled)))
             states.insert_rows(
@@ -245,6 +259,8 @@ def _activate(
             changed_predictions=changed,
             flipped=None,
         )
+        insights.write(session, plan.state_id, spectrum=found, predicted=figures.by_class(predicted, plan.classes))
+        held_out.record(session, plan.state_id, {plan.applied_seq: held_out_accuracy})
         states.activate(session, job.project_id, plan.state_id)
         unused = states.forget(session, job.project_id)
         result: Json = {

@@ -24,3 +24,6 @@ class WorkerSettings(StoreSettings):
     lookahead_threads: int | None = Field(
         default=None, description="CPU threads for torch; default: torch's own choice"
     )
+    lookahead_label_studio_seconds: int = Field(
+        default=300, ge=10, description="how often a connection to Label Studio reads what its webhooks missed"
+    )

@@ -69,6 +69,7 @@ def _from_model(context: Context, job: Job, reporter: Reporter) -> None:
 
         _save(context, job, chosen.picks, answer, watch, window, also)
         live.suggested(context)
+        context.insights.scored(live.state_id, arguments["strategy"], live.applied_seq, chosen.all_scores)
     if not live.whole_pool and live.posterior.m < live.candidates_at_first / 2:
         _refill(context, job.project_id, live, jobs.Origin(job.request_id, context.tracing.carrier()))
 

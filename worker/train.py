@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from store import checkpoints, classes, jobs, labels, pools
+from store import checkpoints, classes, jobs, labels, pools, references
 from store.tables import Checkpoint, Job, Json, Project
 from worker.context import Context
 from worker.errors import JobError
@@ -39,6 +39,7 @@ class _Plan:
     unlabeled: PoolItems
     start: Checkpoint | None
     extras: Json = field(default_factory=dict)
+    standardisation: bytes | None = None  # made here: kept with the checkpoint
     notes: list[str] = field(default_factory=list)
 
 
@@ -108,7 +109,7 @@ def _network(context: Context, job: Job, plan: _Plan, reporter: Reporter) -> nn.
     except ValueError as error:
         raise JobError("training_impossible", f'{error}; or train with "standardise": false') from error
     tensors = {"mean": mean.float().contiguous(), "scale": scale.float().contiguous()}
-    plan.extras = {"standardisation": context.artifacts.put_file(io.BytesIO(save(tensors)))}
+    plan.standardisation = save(tensors)
     return standardised(module, tensors["mean"], tensors["scale"])
 
 
@@ -168,7 +169,7 @@ def _fitted(context: Context, job: Job, plan: _Plan, module: nn.Module, reporter
 def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter: Reporter) -> Json:
     """Keep the checkpoint; returns what the job's arguments gain."""
     reporter.stage("saving")
-    weights = _saved(context, unwrapped(fitted.module))
+    module, predictor = unwrapped(fitted.module), fitted.loss_predictor
     loss: str | None = _LOSS_NAMES.get(job.arguments["training"]["loss"], job.arguments["training"]["loss"])
     extras = dict(plan.extras)
     if fitted.steps or plan.start is None:
@@ -176,10 +177,15 @@ def _store(context: Context, job: Job, plan: _Plan, fitted: FitResult, reporter:
     else:
         # Nothing was learned: the checkpoint is what it was.
         loss, extras = plan.start.loss, plan.start.extras
-    if fitted.loss_predictor is not None:
-        kept = _saved(context, fitted.loss_predictor)
-        extras["loss_predictor"] = {"artifact": kept, "input_shape": plan.input_shape}
     with context.sessions.begin() as session:
+        if (made := plan.standardisation) is not None:
+            extras["standardisation"] = references.kept(
+                session, context.artifacts, lambda: context.artifacts.put_file(io.BytesIO(made))
+            )
+        weights = references.kept(session, context.artifacts, lambda: _saved(context, module))
+        if predictor is not None:
+            kept = references.kept(session, context.artifacts, lambda: _saved(context, predictor))
+            extras["loss_predictor"] = {"artifact": kept, "input_shape": plan.input_shape}
         checkpoint = checkpoints.stored(
             session,
             job.project_id,

@@ -1,18 +1,12 @@
 """The small data sets that come with scikit-learn: nothing is fetched."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
 from benchmarks.data.base import Dataset, Floats
 
-_TABLES: dict[str, Callable[..., Any]] = {
-    "breast_cancer": datasets.load_breast_cancer,
-    "wine": datasets.load_wine,
-    "iris": datasets.load_iris,
-}
+_TABLES = ("breast_cancer", "wine", "iris")
 NAMES = ("digits", "digits_images", *_TABLES)
 _DIGITS_MAX = 16  # the darkest pixel of the 8x8 digits
 
@@ -26,7 +20,9 @@ def bundled(name: str) -> Dataset:
     """
     if name not in NAMES:
         raise ValueError(f"there is no bundled data set {name!r}; there are {', '.join(NAMES)}")
-    found = _TABLES.get(name, datasets.load_digits)()
+    from sklearn import datasets  # takes seconds to load
+
+    found = getattr(datasets, f"load_{name if name in _TABLES else 'digits'}")()
     classes = [str(label) for label in found.target_names]
     y = found.target.astype(np.int64)
     if name in _TABLES:

@@ -17,9 +17,9 @@ from ntk.acquisition.uncertainty import probabilities
 from ntk.kernels import KernelEngine
 from ntk.penultimate import Penultimate
 from ntk.posterior import Posterior
-from service.operations.auto import Situation
-from service.operations.auto import choose as chosen_by_auto
 from store.architectures import architecture
+from store.auto import Situation
+from store.auto import choose as chosen_by_auto
 from worker.networks import module_of
 from worker.strategies.choose import choose
 from worker.strategies.window import Window

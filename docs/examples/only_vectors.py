@@ -7,7 +7,7 @@ import os
 
 from sklearn.datasets import load_breast_cancer
 
-from client.sdk import Client
+from lookahead import Client
 
 x, truth = load_breast_cancer(return_X_y=True)  # (569, 30) measurements of cells, each in its own unit
 x = x.astype("float32")

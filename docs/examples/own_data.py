@@ -10,7 +10,7 @@ from safetensors.torch import save
 from sklearn.datasets import load_digits
 from torch import nn
 
-from client.sdk import Client
+from lookahead import Client
 
 x, truth = load_digits(return_X_y=True)  # (1797, 64) numbers from 0 to 16, and the classes
 x = (x / 16).astype("float32")
@@ -28,14 +28,14 @@ for _ in range(200):
     optimizer.step()
 
 with Client(os.environ.get("LOOKAHEAD_URL", "http://127.0.0.1:8000")) as client:
-    client.create_project("digits", classes)
-    client.upload_pool("digits", x, ids)
-    client.labels("digits", [(ids[row], classes[truth[row]]) for row in range(40)])
-    job = client.upload_checkpoint("digits", save(network.state_dict()), "mlp", {"hidden": [128]})
+    client.create_project("my-digits", classes)
+    client.upload_pool("my-digits", x, ids)
+    client.labels("my-digits", [(ids[row], classes[truth[row]]) for row in range(40)])
+    job = client.upload_checkpoint("my-digits", save(network.state_dict()), "mlp", {"hidden": [128]})
     client.wait_for(job)
     for _ in range(10):
-        suggestion = client.suggest("digits").suggestions[0]
+        suggestion = client.suggest("my-digits").suggestions[0]
         row = ids.index(suggestion.item)
-        client.label("digits", suggestion.item, classes[truth[row]])  # here your annotator answers
+        client.label("my-digits", suggestion.item, classes[truth[row]])  # here your annotator answers
         said = f"{suggestion.item} looked like {suggestion.predicted} ({suggestion.confidence:.0%})"
         print(f"{said}, is {classes[truth[row]]}")  # noqa: T201

@@ -102,7 +102,8 @@ def advise(standing: Standing) -> list[tuple[wire.AdviceCode, str]]:
         (
             0 < counts.labeled < len(project.classes),
             "few_labels",
-            f"There are {counts.labeled} labels for {len(project.classes)} classes.",
+            f"There {'is 1 label' if counts.labeled == 1 else f'are {counts.labeled} labels'} "
+            f"for {len(project.classes)} classes.",
         ),
         *_retrain(standing),
         _stop(standing),

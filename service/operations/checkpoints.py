@@ -26,7 +26,7 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
     with kept(context, weights) as artifact, context.sessions.begin() as session:
         once.begin(session)
         referred_to(context, session, artifact, weights)
-        project = projects.find(session, name, context.caller)
+        project = projects.lock(session, name, context.caller)
         network = fitted(project, manifest)
         kernel = manifest.kernel.model_dump() if manifest.kernel is not None else project.kernel
         checkpoint = checkpoints.stored(
@@ -50,7 +50,7 @@ def add(context: Context, name: str, weights: BinaryIO, size: int, manifest: Man
             origin=context.origin,
         )
         answer = job_operations.describe(session, job, project.name)
-        once.keep(session, answer, 202, job_operations.links(job.id))
+        once.keep(session, answer, 202, job_operations.links(job.id), project_id=project.id)
     enqueue_later(context, job)
     return answer
 

@@ -18,6 +18,7 @@ def page(context: Context, name: str, after_seq: int, limit: int) -> wire.Curve:
                 leave_one_out_accuracy=point.leave_one_out_accuracy,
                 changed_predictions=point.changed_predictions,
                 flipped=point.flipped,
+                held_out_accuracy=point.held_out_accuracy,
                 kernel=states.public_id(point.state_id),
                 checkpoint=checkpoint,
                 created_at=point.created_at,

@@ -2,8 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
+import sqlalchemy as sa
 from fastapi.concurrency import run_in_threadpool
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
@@ -13,7 +15,15 @@ from service.caller import Caller
 from service.context import Context
 from service.endings import set_within
 from service.operations import projects
-from service.problems import ConflictError, FullError, InvalidError, ServiceError, UnavailableError, UnknownError
+from service.problems import (
+    ConflictError,
+    FullError,
+    InvalidError,
+    ServiceError,
+    UnavailableError,
+    UnknownError,
+    unknown_project,
+)
 from store import jobs, states
 from store.database import relax_durability
 from store.tables import Job, Json, Project
@@ -44,15 +54,23 @@ def show(context: Context, job_id: str) -> wire.Job:
 
 
 def _find(session: Session, job_id: str, caller: Caller) -> tuple[Job, str]:
-    """(the job, its project's name). Jobs of projects that the caller does not see are as good as none."""
+    """(the job, its project's name). Jobs of projects deleted, or not seen by the caller, are as good as none."""
     job = jobs.get(session, job_id)
-    project = None if job is None else session.get_one(Project, job.project_id).name
-    if job is None or project is None or not caller.sees(project):
+    project = None if job is None else session.get(Project, job.project_id, populate_existing=True)
+    if job is None or project is None or project.deleted_at is not None or not caller.sees(project.name):
         raise UnknownError("unknown_job", f"there is no job {job_id!r}; GET /jobs lists them")
-    return job, project
+    return job, project.name
 
 
-def page(context: Context, *, project: str | None, status: str | None, before: str | None, limit: int) -> wire.JobList:
+def page(
+    context: Context,
+    *,
+    project: str | None,
+    status: str | None,
+    kinds: Collection[str] | None,
+    before: str | None,
+    limit: int,
+) -> wire.JobList:
     """Jobs, newest first. Raises UnknownError."""
     with context.sessions.begin() as session:
         project_id = None if project is None else projects.find(session, project, context.caller).id
@@ -61,10 +79,14 @@ def page(context: Context, *, project: str | None, status: str | None, before: s
             project_id=project_id,
             within=context.caller.projects,
             status=status,
+            kinds=kinds,
             before=before,
             limit=limit,
         )
-        described = [describe(session, job, session.get_one(Project, job.project_id).name) for job in found]
+        ids = {job.project_id for job in found}
+        there = sa.select(Project.id, Project.name).where(Project.id.in_(ids), Project.deleted_at.is_(None))
+        names = {row[0]: row[1] for row in session.execute(there)}
+        described = [describe(session, job, names[job.project_id]) for job in found if job.project_id in names]
     # Results can be long, and a list is for looking over: GET /jobs/{id} has them.
     return wire.JobList(
         jobs=[job.model_copy(update={"result": None}) for job in described],
@@ -87,11 +109,12 @@ def cancel(context: Context, job_id: str) -> wire.Job:
             states.abandon(session, job_id)
         answer = describe(session, job, project)
     if answer.status == "cancelled":
-        _signal(context, job_id)
+        signal(context, job_id)
     return answer
 
 
-def _signal(context: Context, job_id: str) -> None:
+def signal(context: Context, job_id: str) -> None:
+    """Announce the end of a job that ended here; whoever waits for it looks now and then anyway."""
     try:
         queue.signal_end(context.redis, job_id)
     except RedisError as error:
@@ -100,6 +123,11 @@ def _signal(context: Context, job_id: str) -> None:
 
 def describe(session: Session, job: Job, project: str) -> wire.Job:
     """The job as the wire has it."""
+    return described(job, project, jobs.queue_position(session, job), job.result)
+
+
+def described(job: Job, project: str, queue_position: int | None, result: Json | None) -> wire.Job:
+    """The job as the wire has it, from what was read of it."""
     return wire.Job.model_validate(
         {
             "id": job.id,
@@ -110,9 +138,9 @@ def describe(session: Session, job: Job, project: str) -> wire.Job:
             "progress": {"done": job.done, "total": job.total, "unit": job.unit},
             "eta_seconds": _eta(job),
             "attempt": job.attempt,
-            "queue_position": jobs.queue_position(session, job),
+            "queue_position": queue_position,
             "error": job.error,
-            "result": job.result,
+            "result": result,
             "created_at": job.created_at,
             "started_at": job.started_at,
             "finished_at": job.finished_at,
@@ -169,6 +197,17 @@ def start_interactive(context: Context, job: Job) -> None:
         raise UnavailableError(
             "queue_unavailable", "the job queue cannot be reached: try again", headers={"Retry-After": "2"}
         ) from error
+
+
+@contextmanager
+def of(project: str) -> Iterator[None]:
+    """A job that is gone while it is waited for is gone with its project. Raises UnknownError `unknown_project`."""
+    try:
+        yield
+    except UnknownError as error:
+        if error.code != "unknown_job":
+            raise
+        raise unknown_project(project) from error
 
 
 async def run_interactive(context: Context, create: Callable[[], Job], wait_seconds: float) -> wire.Job:

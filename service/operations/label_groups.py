@@ -112,6 +112,6 @@ def _append(session: Session, project: Project, read: list[NewEvent | ServiceErr
         except ServiceError as error:
             read[place] = error
     if new:
-        last = labels.append(session, project.id, list(new.values()))
+        last = operations.append(session, project, list(new.values()))
         seqs |= dict(zip(new, range(last - len(new) + 1, last + 1), strict=True))
     return seqs

@@ -1,6 +1,5 @@
 """How several annotators' opinions make one label: the rule of a project, changed at any time."""
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from api_schemas import projects as wire
@@ -19,9 +18,7 @@ def change(context: Context, name: str, labeling: wire.Labeling) -> wire.Project
     """
     with context.sessions.begin() as session:
         # Locked against labels, and against new jobs, whose rows refer to this one: whatever job there is, is seen.
-        seen = projects.find(session, name, context.caller)
-        project = session.scalars(sa.select(Project).where(Project.id == seen.id).with_for_update()).one()
-        session.refresh(project)
+        project = projects.lock(session, name, context.caller, alone=True)
         stored = labeling.model_dump(exclude_none=True)
         if stored != project.labeling:
             project.labeling = stored

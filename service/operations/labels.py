@@ -10,8 +10,9 @@ from api_schemas import labels as wire
 from service.context import Context
 from service.idempotency import Once
 from service.operations import projects
-from service.problems import ConflictError, InvalidError, UnknownError
+from service.problems import ConflictError, InvalidError, UnknownError, unknown_project
 from store import labels, pools
+from store.errors import ProjectGoneError
 from store.labels import NewEvent
 from store.tables import LabelEvent, Project
 
@@ -41,8 +42,8 @@ def _add(context: Context, request: wire.LabelRequest, once: Once) -> wire.Label
         project = projects.find(session, request.project, context.caller)
         event = _events(session, project, [request], context.caller.key_id)[0]
         known = _recorded(session, project, [event])
-        seq = known[event] if known else labels.append(session, project.id, [event])
-        return once.keep(session, accepted(project, request, event, seq), 201)
+        seq = known[event] if known else append(session, project, [event])
+        return once.keep(session, accepted(project, request, event, seq), 201, project_id=project.id)
 
 
 def accepted(project: Project, request: wire.LabelRequest, event: NewEvent, seq: int) -> wire.LabelAccepted:
@@ -72,10 +73,18 @@ def _add_many(
         new = [event for event in events if event not in known] if known else events
         seqs = list(known.values())
         if new:
-            last = labels.append(session, project.id, new)
+            last = append(session, project, new)
             seqs += [last - len(new) + 1, last]
         answer = wire.LabelsAccepted(first_seq=min(seqs), last_seq=max(seqs), accepted=len(events))
-        return once.keep(session, answer, 201)
+        return once.keep(session, answer, 201, project_id=project.id)
+
+
+def append(session: Session, project: Project, events: Sequence[NewEvent]) -> int:
+    """The last sequence number. Raises UnknownError `unknown_project` where it was deleted since it was found."""
+    try:
+        return labels.append(session, project.id, events)
+    except ProjectGoneError as error:
+        raise unknown_project(project.name) from error
 
 
 def page(

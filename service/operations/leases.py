@@ -18,7 +18,7 @@ from store.tables import Project
 def renew(context: Context, request: wire.LeasesRenew) -> wire.LeasesRenewed:
     """Let leases last longer. Raises UnknownError, InvalidError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, request.project, context.caller)
+        project = projects.find(session, request.project, context.caller, stay=True)
         lease = timedelta(seconds=_seconds(project, request.lease_seconds))
         at = _positions(session, project, request.items)
         suggestions.lock_leases(session, project.id)
@@ -33,7 +33,7 @@ def renew(context: Context, request: wire.LeasesRenew) -> wire.LeasesRenewed:
 def release(context: Context, request: wire.LeasesRelease) -> wire.LeasesReleased:
     """Give items back. Raises UnknownError."""
     with context.sessions.begin() as session:
-        project = projects.find(session, request.project, context.caller)
+        project = projects.find(session, request.project, context.caller, stay=True)
         at = _positions(session, project, request.items)
         suggestions.lock_leases(session, project.id)
         released = suggestions.release(session, project.id, request.annotator, at)

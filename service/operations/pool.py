@@ -1,5 +1,6 @@
 """Pools: add items, page through them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -16,7 +17,8 @@ from service.operations import jobs as job_operations
 from service.operations import projects
 from service.operations.labels import event_of
 from service.problems import ConflictError, InvalidError, UnknownError
-from service.uploads.arrays import PoolUpload, read_pool
+from service.uploads.decoded import Wishes
+from service.uploads.pools import PoolUpload, read_pool
 from store import jobs, labels, opinions, pools, references
 from store.architectures import architecture
 from store.artifacts import content_hash
@@ -25,57 +27,100 @@ from telemetry import logs
 from worker import queue
 
 _EVENTS_MAX = 1000
+_ATTRIBUTES_AT_A_TIME = 10_000
 
 
-def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, *, held_out: bool) -> wire.PoolAdded:
+def add(context: Context, name: str, file: BinaryIO, size: int, once: Once, fields: wire.PoolFields) -> wire.PoolAdded:
     """Append an upload's items; all of them, or none. Raises InvalidError, ConflictError, UnknownError."""
     with context.sessions.begin() as session:
-        _check_shape(projects.find(session, name, context.caller), None)
-    with read_pool(file, size, context.settings) as upload:
+        shape = projects.find(session, name, context.caller).input_shape
+    wishes = Wishes(shape, fields.image_size, fields.attributes)
+    with read_pool(file, size, wishes, context.settings, context.decoders) as upload:
         if restored := _restored(context, name, upload):
             return restored
         with context.sessions.begin() as session:
             # Told before the numbers are stored, and again under the lock below.
             found = projects.find(session, name, context.caller)
             _check_shape(found, upload)
+            _check_columns(session, found, upload)
             if known := pools.positions(session, found.id, upload.ids or []):
                 raise _taken(next(iter(known)))
-        with kept(context, upload.file) as artifact, context.sessions.begin() as session:
+        with (
+            kept(context, upload.file) as artifact,
+            _kept_contents(context, upload) as contents,
+            context.sessions.begin() as session,
+        ):
             once.begin(session)
             referred_to(context, session, artifact, upload.file)
+            if contents is not None and upload.contents is not None:
+                referred_to(context, session, contents, upload.contents)
             project = projects.lock(session, name, context.caller)
-            _check_shape(project, upload)
-            _check_network(session, project, upload)
-            start = project.item_count
-            ids = upload.ids or [str(position) for position in range(start, start + upload.items)]
-            if taken := pools.insert_items(session, project.id, start, ids, held_out=held_out):
-                raise _taken(taken[0])
-            project.pool_version += 1
-            project.item_count += upload.items
-            project.input_shape = list(upload.input_shape)
-            session.add(
-                PoolChunk(
-                    project_id=project.id,
-                    version=project.pool_version,
-                    start=start,
-                    count=upload.items,
-                    artifact=artifact,
-                    dtype=upload.dtype,
-                    held_out=held_out,
-                )
-            )
-            job = None if held_out else _prepare_again(session, project, context.origin)
-            answer = wire.PoolAdded(
-                added=upload.items,
-                items=project.item_count,
-                input_shape=project.input_shape,
-                pool_version=project.pool_version,
-                job=None if job is None else job.id,
-            )
-            once.keep(session, answer, 201)
+            answer, job = _added(session, context, project, upload, (artifact, contents), held_out=fields.held_out)
+            once.keep(session, answer, 201, project_id=project.id)
     if job is not None:
         enqueue_later(context, job)
     return answer
+
+
+def _added(
+    session: sa.orm.Session,
+    context: Context,
+    project: Project,
+    upload: PoolUpload,
+    artifacts: tuple[str, str | None],
+    *,
+    held_out: bool,
+) -> tuple[wire.PoolAdded, Job | None]:
+    """The rows of an upload whose artifacts are held, in a project that is locked."""
+    _check_shape(project, upload)
+    new_columns = _check_columns(session, project, upload)
+    _check_network(session, project, upload)
+    start = project.item_count
+    ids = upload.ids or [str(position) for position in range(start, start + upload.items)]
+    if taken := pools.insert_items(session, project.id, start, ids, held_out=held_out):
+        raise _taken(taken[0])
+    if upload.attributes is not None:
+        _add_attributes(session, project.id, ids, upload.attributes)
+    project.pool_version += 1
+    project.item_count += upload.items
+    project.input_shape = list(upload.input_shape)
+    session.add(
+        PoolChunk(
+            project_id=project.id,
+            version=project.pool_version,
+            start=start,
+            count=upload.items,
+            artifact=artifacts[0],
+            contents=artifacts[1],
+            dtype=upload.dtype,
+            held_out=held_out,
+            columns=new_columns,
+        )
+    )
+    job = None if held_out else _prepare_again(session, project, context.origin)
+    answer = wire.PoolAdded(
+        added=upload.items,
+        items=project.item_count,
+        input_shape=project.input_shape,
+        pool_version=project.pool_version,
+        job=None if job is None else job.id,
+    )
+    return answer, job
+
+
+def _add_attributes(session: sa.orm.Session, project_id: int, ids: list[str], lines: BinaryIO) -> None:
+    for start in range(0, len(ids), _ATTRIBUTES_AT_A_TIME):
+        some = ids[start : start + _ATTRIBUTES_AT_A_TIME]
+        pools.merge_attributes(session, project_id, {item: json.loads(lines.readline()) for item in some})
+
+
+@contextmanager
+def _kept_contents(context: Context, upload: PoolUpload) -> Iterator[str | None]:
+    if upload.contents is None:
+        yield None
+        return
+    with kept(context, upload.contents) as artifact:
+        yield artifact
 
 
 def _restored(context: Context, name: str, upload: PoolUpload) -> wire.PoolAdded | None:
@@ -85,14 +130,18 @@ def _restored(context: Context, name: str, upload: PoolUpload) -> wire.PoolAdded
         alike = [chunk for chunk in pools.chunks(session, project.id) if chunk.count == upload.items]
         if not alike:
             return None
-        digest = content_hash(upload.file)
-        lost = [chunk for chunk in alike if chunk.artifact == digest and not context.artifacts.intact(digest)]
-        if not lost or not any(_same_ids(session, project.id, chunk, upload.ids) for chunk in lost):
+        files = {content_hash(file): file for file in (upload.file, upload.contents) if file is not None}
+        lost = [digest for digest in files if not context.artifacts.intact(digest)]
+        wanted = [chunk for chunk in alike if {chunk.artifact, chunk.contents} & set(lost)]
+        if not wanted or not any(_same_ids(session, project.id, chunk, upload.ids) for chunk in wanted):
             return None
         shape, version = list(upload.input_shape), project.pool_version
         answer = wire.PoolAdded(added=0, items=project.item_count, input_shape=shape, pool_version=version, job=None)
-    context.artifacts.remove(digest)
-    context.artifacts.put_file(upload.file)
+    for digest in {chunk.artifact for chunk in wanted} | {chunk.contents for chunk in wanted}:
+        if digest is None or digest not in lost:
+            continue
+        context.artifacts.remove(digest)
+        context.artifacts.put_file(files[digest])
     return answer
 
 
@@ -122,11 +171,12 @@ def _drop(context: Context, artifact: str) -> None:
 
 def referred_to(context: Context, session: sa.orm.Session, artifact: str, file: BinaryIO) -> None:
     """Make sure that an artifact which this transaction refers to is there when it commits."""
-    references.hold(session, artifact)
-    if not context.artifacts.exists(artifact):
-        # The same bytes were refused from somebody else, and removed, before we held them.
+
+    def again() -> None:
         file.seek(0)
         context.artifacts.put_file(file)
+
+    references.secure(session, context.artifacts, artifact, again)
 
 
 def _taken(item: str) -> ConflictError:
@@ -139,6 +189,26 @@ def _check_shape(project: Project, upload: PoolUpload | None) -> None:
     raise InvalidError(
         "wrong_shape",
         f"these items have shape {list(upload.input_shape)}, and those of the pool {project.input_shape}",
+    )
+
+
+def _check_columns(session: sa.orm.Session, project: Project, upload: PoolUpload) -> list[str] | None:
+    """The names that the pool has from this upload on, if it had none. Raises InvalidError `wrong_columns`."""
+    if upload.columns is None:
+        return None
+    known = pools.columns(session, project.id)
+    if known is None:
+        return upload.columns
+    pairs = enumerate(zip(upload.columns, known, strict=True), 1)
+    differing = next(((place, *names) for place, names in pairs if names[0] != names[1]), None)
+    if differing is None:
+        return None
+    place, given, wanted = differing
+    what = "the pool's in another order" if sorted(upload.columns) == sorted(known) else "not the pool's"
+    raise InvalidError(
+        "wrong_columns",
+        f"the columns are {what}: number {place} of an item is {given!r}, and {wanted!r} in the pool; send the "
+        "pool's columns in the pool's order, as GET /projects/{name}/contents names them",
     )
 
 

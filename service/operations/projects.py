@@ -16,28 +16,43 @@ from store import jobs, pools, states
 from store.tables import Checkpoint, KernelState, Project
 
 
-def find(session: Session, name: str, caller: Caller) -> Project:
-    """The project. Raises UnknownError `unknown_project`, also where it is not among the caller's."""
+def find(session: Session, name: str, caller: Caller, *, stay: bool = False) -> Project:
+    """The project. Raises UnknownError `unknown_project`, also where it is not among the caller's.
+
+    With `stay` it cannot be deleted before this transaction ends: for those that write what belongs to it.
+    """
     # Before the database is asked: how long the refusal takes says nothing either.
     if not caller.sees(name):
         raise unknown_project(name)
-    project = session.scalars(sa.select(Project).where(Project.name == name)).first()
+    query = sa.select(Project).where(Project.name == name)
+    if stay:
+        query = query.with_for_update(read=True, key_share=True)
+    project = session.scalars(query).first()
     if project is None:
         raise unknown_project(name)
     return project
 
 
-def lock(session: Session, name: str, caller: Caller) -> Project:
-    """The project, with its row locked until commit. Raises UnknownError `unknown_project`."""
-    project = pools.lock(session, name) if caller.sees(name) else None
+def check(context: Context, name: str) -> None:
+    """Raises UnknownError `unknown_project`."""
+    with context.sessions.begin() as session:
+        find(session, name, context.caller)
+
+
+def lock(session: Session, name: str, caller: Caller, *, alone: bool = False) -> Project:
+    """The project, with its row locked until commit. Raises UnknownError `unknown_project`.
+
+    `alone`: also against rows that come to refer to it, such as new jobs.
+    """
+    project = pools.lock(session, name, alone=alone) if caller.sees(name) else None
     if project is None:
         raise unknown_project(name)
     return project
 
 
 def find_filled(session: Session, name: str, caller: Caller) -> Project:
-    """The project, which has items. Raises UnknownError `unknown_project`, ConflictError `empty_pool`."""
-    project = find(session, name, caller)
+    """The project, which has items and stays. Raises UnknownError `unknown_project`, ConflictError `empty_pool`."""
+    project = find(session, name, caller, stay=True)
     if project.item_count == 0:
         raise ConflictError("empty_pool", f"project {name!r} has no items: POST /projects/{name}/pool")
     return project
@@ -69,7 +84,8 @@ def create(context: Context, request: wire.ProjectCreate, once: Once) -> wire.Pr
             session.add(project)
             session.flush()
             answer = describe(session, session.get_one(Project, project.id, populate_existing=True))
-            return once.keep(session, answer, 201, {"Location": f"/projects/{project.name}"})
+            headers = {"Location": f"/projects/{project.name}"}
+            return once.keep(session, answer, 201, headers, project_id=project.id)
     except IntegrityError as error:
         raise ConflictError("project_exists", f"there is a project {request.name!r} already") from error
 
@@ -82,7 +98,8 @@ def show(context: Context, name: str) -> wire.Project:
 
 def page(context: Context, after: str, limit: int) -> wire.ProjectList:
     """The caller's projects by name, past `after`."""
-    query = sa.select(Project).where(Project.name > after).order_by(Project.name).limit(limit)
+    there = sa.select(Project).where(Project.name > after, Project.deleted_at.is_(None))
+    query = there.order_by(Project.name).limit(limit)
     if context.caller.projects is not None:
         query = query.where(Project.name.in_(context.caller.projects))
     with context.sessions.begin() as session:
@@ -124,6 +141,7 @@ def describe(session: Session, project: Project) -> wire.Project:
         kernel_state=None if state is None or checkpoint is None else _state(session, state, checkpoint),
         preparing=None if preparing is None else preparing.id,
         leave_one_out_accuracy=None if state is None else state.leave_one_out_accuracy,
+        held_out_accuracy=None if state is None else state.held_out_accuracy,
         labels_since_checkpoint=since,
         advice=[text for _, text in advised],
         advice_codes=[code for code, _ in advised],

@@ -15,11 +15,11 @@ from service.context import Context
 from service.idempotency import Once
 from service.operations import jobs as job_operations
 from service.operations import projects
-from service.operations.auto import Situation, choose
 from service.operations.labels import unknown_class
 from service.problems import ConflictError, InvalidError, UnknownError, field_problems
-from store import jobs, labels, pools
-from store.tables import Checkpoint, Job, KernelState, Project
+from store import jobs, pools
+from store.auto import choose, situation
+from store.tables import Job, Project
 
 _ITEMS_MAX = 10_000
 _NAMED = 5
@@ -29,7 +29,8 @@ async def suggest(
     context: Context, request: wire.SuggestRequest, wait_seconds: float, once: Once
 ) -> wire.SuggestAnswer | job_wire.Job:
     """Suggestions, or the job that is still making them. Raises UnknownError, ConflictError, InvalidError."""
-    job = await job_operations.run_interactive(context, lambda: _create(context, request, once), wait_seconds)
+    with job_operations.of(request.project):
+        job = await job_operations.run_interactive(context, lambda: _create(context, request, once), wait_seconds)
     return job if job.result is None else wire.SuggestAnswer.model_validate(job.result)
 
 
@@ -49,7 +50,7 @@ def _create(context: Context, request: wire.SuggestRequest, once: Once) -> Job:
             raise _not_prepared(session, project, f"do without {rule}, which looks at the kernel state")
         arguments = _arguments(session, project, request, defaults)
         job = job_operations.create_interactive(context, session, "suggest", project.id, arguments)
-        once.note(session, {"job": job.id})
+        once.note(session, {"job": job.id}, project_id=project.id)
         return job
 
 
@@ -61,7 +62,7 @@ def _arguments(
     options = (defaults.options if asked == defaults.strategy else {}) | request.options
     name, reason = asked, None
     if asked == "auto":
-        chosen = choose(_situation(session, project))
+        chosen = choose(situation(session, project))
         _options("auto", options)
         name, reason = chosen.strategy, chosen.reason
         taken = {key: value for key, value in options.items() if key in OPTIONS[name].model_fields}
@@ -83,19 +84,6 @@ def _arguments(
         "random_share": request.random_share,
         "min_distance": request.min_distance,
     }
-
-
-def _situation(session: Session, project: Project) -> Situation:
-    state = session.get_one(KernelState, project.active_state_id)
-    labeled = labels.counted(session, project.id)[0]
-    window = state.options["window"]
-    unlabeled = project.item_count - labeled
-    return Situation(
-        labels=labeled,
-        classes=len(project.classes),
-        candidates=unlabeled if window == "all" else min(unlabeled, window),
-        trained_here="trained_on" in session.get_one(Checkpoint, state.checkpoint_id).extras,
-    )
 
 
 def _excluded(session: Session, project: Project, items: Sequence[str]) -> list[int]:
@@ -162,15 +150,16 @@ async def predict(
     """Outputs for items, in the order asked, or the job that is still computing them."""
     if not 1 <= len(items) <= _ITEMS_MAX:
         raise InvalidError("invalid_request", f"ask for 1 to {_ITEMS_MAX} items at a time, not {len(items)}")
-    job = await job_operations.run_interactive(
-        context, lambda: _create_prediction(context, project_name, items, source), wait_seconds
-    )
+    with job_operations.of(project_name):
+        job = await job_operations.run_interactive(
+            context, lambda: _create_prediction(context, project_name, items, source), wait_seconds
+        )
     return job if job.result is None else wire.PredictionsAnswer.model_validate(job.result)
 
 
 def _create_prediction(context: Context, project_name: str, items: Sequence[str], source: str) -> Job:
     with context.sessions.begin() as session:
-        project = projects.find(session, project_name, context.caller)
+        project = projects.find(session, project_name, context.caller, stay=True)
         known = pools.positions(session, project.id, list(set(items)))
         check_known(project, items, known)
         if project.active_state_id is None:

@@ -48,7 +48,7 @@ def start(context: Context, name: str, request: TrainRequest, once: Once) -> wir
             origin=context.origin,
         )
         answer = job_operations.describe(session, job, project.name)
-        once.keep(session, answer, 202, job_operations.links(job.id))
+        once.keep(session, answer, 202, job_operations.links(job.id), project_id=project.id)
     enqueue_later(context, job)
     return answer
 

@@ -83,7 +83,7 @@ async def add_labels(
     if kind == "application/json":
         return await run_in_threadpool(_add_json, context, await request.body(), once)
     if kind == "multipart/form-data":
-        name, data, kind = await _uploaded(request)
+        name, data, kind = await read_upload(request)
     elif kind in {"text/csv", "application/x-ndjson", "application/jsonl"}:
         name, data = project, await request.body()
     else:
@@ -116,7 +116,7 @@ def _add_file(
         return labels.add_many(context, project, read(data), once)
 
 
-async def _uploaded(request: Request) -> tuple[str | None, bytes, str]:
+async def read_upload(request: Request) -> tuple[str | None, bytes, str]:
     """(project, file contents, kind) of a multipart upload. Raises InvalidError."""
     async with request.form(max_files=1, max_fields=10) as form:
         name, file = form.get("project"), form.get("file")

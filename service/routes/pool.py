@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, File, Form, UploadFile
 
@@ -57,11 +57,26 @@ def add_to_pool(
     owner: Owner,
     file: Annotated[
         UploadFile | None,
-        File(description="`.npz` with `x` (N, ...) and optional `ids` (N,), `.npy`, or `.safetensors` with `x`"),
+        File(
+            description="`.npz` with `x` (N, ...) and optional `ids` and `text` (N,); `.npy`; `.safetensors` with `x`; "
+            "`.parquet` or Arrow, with `x` of lists or columns of numbers, optional `id` and `text`; `.zip` of pictures"
+        ),
     ] = None,
     upload: UploadField = None,
     held_out: Annotated[bool, Form(description="items that are predicted and never suggested")] = False,
+    image_size: Annotated[
+        int | None,
+        Form(ge=4, le=1024, description="of pictures: the side that the network gets, by default 32"),
+    ] = None,
+    attributes: Annotated[
+        bool, Form(description="of tables: columns that are neither ids, texts nor features become attributes")
+    ] = False,
 ) -> wire.PoolAdded:
     """Append items; more uploads append more. All of an upload is taken, or none."""
-    with sent(context, owner, once, held_out, field="file", file=file, upload=upload) as (opened, size):
-        return pool.add(context, name, opened, size, once, held_out=held_out)
+    fields = wire.PoolFields(held_out=held_out, **_given(image_size=image_size, attributes=attributes or None))
+    with sent(context, owner, once, fields, field="file", file=file, upload=upload) as (opened, size):
+        return pool.add(context, name, opened, size, once, fields)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

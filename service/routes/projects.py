@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from api_schemas import projects as wire
 from service.context import Services
 from service.idempotency import OnceOnly
-from service.operations import classes, curve, labeling, projects
+from service.label_studio.backends import Backends
+from service.operations import classes, curve, deletion, labeling, projects
 from service.problems import declared
 from service.routes import items
 from service.routes.parameters import Limit, ProjectName
@@ -41,6 +42,21 @@ def list_projects(
 def get_project(name: ProjectName, context: Services) -> wire.Project:
     """A project, how many of its items stand where, and the state of its kernel model."""
     return projects.show(context, name)
+
+
+@router.delete("/projects/{name}", status_code=202, responses=declared(400, 404, 409))
+def delete_project(name: ProjectName, context: Services, http: Request, once: OnceOnly) -> wire.DeletedProject:
+    """Delete a project with all that belongs to it. It cannot be undone.
+
+    When this answers, no route knows the project, its jobs are cancelled, and its name is free; what it had is removed
+    soon after. With an `Idempotency-Key` it is safe to repeat: it does not hit another project of the same name.
+    """
+    with once.asked().replaying():
+        deleted, connections = deletion.delete(context, name, once)
+    backends: Backends = http.app.state.backends
+    for connection in connections:
+        backends.forget(connection)
+    return deleted
 
 
 @router.patch("/projects/{name}/labeling", responses=declared(400, 404, 409, 413))

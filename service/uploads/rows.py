@@ -53,7 +53,7 @@ def copied(stream: IO[bytes], target: IO[bytes], count: int) -> None:
     """Copy exactly so many bytes. Raises InvalidError `truncated_upload`."""
     left = count
     while left:
-        block = _read(stream, min(BLOCK, left))
+        block = read_exactly(stream, min(BLOCK, left))
         target.write(block)
         left -= len(block)
     target.flush()
@@ -116,11 +116,12 @@ def _blocks(source: Source) -> Iterator[tuple[int, Rows]]:
         if mapped is not None:
             yield start, np.ascontiguousarray(mapped[start : start + rows])
         else:
-            flat = np.frombuffer(_read(stream, rows * row_bytes), dtype=header.dtype)
+            flat = np.frombuffer(read_exactly(stream, rows * row_bytes), dtype=header.dtype)
             yield start, flat.reshape(rows, *header.shape[1:])
 
 
-def _read(stream: IO[bytes], count: int) -> bytes:
+def read_exactly(stream: IO[bytes], count: int) -> bytes:
+    """So many bytes. Raises InvalidError `truncated_upload`."""
     parts: list[bytes] = []
     left = count
     try:

@@ -3,7 +3,8 @@
 from store.tables.access import ApiKey, AuditEntry, IdempotencyKey
 from store.tables.base import Base, Json
 from store.tables.jobs import Job
-from store.tables.kernels import FactorRow, KernelPanel, KernelState
+from store.tables.kernels import FactorRow, KernelPanel, KernelState, StateInsight
+from store.tables.label_studio import LabelStudioAnnotation, LabelStudioConnection, LabelStudioTask
 from store.tables.labels import Bandit, CurvePoint, LabelEvent, Opinion, Suggestion
 from store.tables.projects import Checkpoint, Item, PoolChunk, Project
 
@@ -22,8 +23,12 @@ __all__ = [
     "KernelPanel",
     "KernelState",
     "LabelEvent",
+    "LabelStudioAnnotation",
+    "LabelStudioConnection",
+    "LabelStudioTask",
     "Opinion",
     "PoolChunk",
     "Project",
+    "StateInsight",
     "Suggestion",
 ]

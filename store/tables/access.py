@@ -54,4 +54,6 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(comment="SHA-256 of what was asked")
     answer: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
+    # No reference: it is not to keep a project's row from going.
+    project_id: Mapped[int | None] = mapped_column(comment="the answer holds as long as this project")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

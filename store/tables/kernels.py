@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Identity, Integer, LargeBinary, func
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.tables.base import Base, Json
@@ -33,8 +34,31 @@ class KernelState(Base):
         Float(53), comment="share of candidates whose predicted class differs from the checkpoint's"
     )
     condition: Mapped[float | None] = mapped_column(Float(53), comment="condition number of the factored matrix")
+    held_out_accuracy: Mapped[float | None] = mapped_column(
+        Float(53), comment="share of held-out items with a known class that are predicted right"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ready_at: Mapped[datetime | None]
+
+
+class StateInsight(Base):
+    """What is told of a kernel state and nothing rests on."""
+
+    __tablename__ = "state_insights"
+
+    state_id: Mapped[int] = mapped_column(ForeignKey("kernel_states.id"), primary_key=True, autoincrement=False)
+    spectrum: Mapped[Json | None] = mapped_column(
+        JSONB(none_as_null=True), comment="eigenvalues of the kernel, and of how many items"
+    )
+    scores: Mapped[Json | None] = mapped_column(
+        JSONB(none_as_null=True), comment="histogram of the last suggestion's scores"
+    )
+    predicted: Mapped[list[int] | None] = mapped_column(
+        JSONB(none_as_null=True), comment="candidates by predicted class"
+    )
+    condition: Mapped[float | None] = mapped_column(
+        Float(53), comment="condition number of the factored matrix, of at most 256 labels"
+    )
 
 
 class KernelPanel(Base):

@@ -63,6 +63,7 @@ class Suggestion(Base):
             "item_position",
             postgresql_where=text("lease_until IS NOT NULL AND resolved_seq IS NULL AND released_at IS NULL"),
         ),
+        Index("ix_suggestions_item", "project_id", "item_position"),
         Index("ix_suggestions_job_id", "job_id"),
         # Rows arrive in the order of their times: a few bytes per block of them do for pruning.
         Index("ix_suggestions_created_at", "created_at", postgresql_using="brin"),
@@ -119,6 +120,7 @@ class CurvePoint(Base):
     """How the kernel model stood after the labels up to `label_seq`: one point of the learning curve."""
 
     __tablename__ = "curve_points"
+    __table_args__ = (Index("ix_curve_points_state_id", "state_id"),)
 
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     state_id: Mapped[int] = mapped_column(ForeignKey("kernel_states.id"), primary_key=True)
@@ -130,5 +132,8 @@ class CurvePoint(Base):
     )
     flipped: Mapped[float | None] = mapped_column(
         Float(53), comment="share of candidates whose predicted class the labels since the point before changed"
+    )
+    held_out_accuracy: Mapped[float | None] = mapped_column(
+        Float(53), comment="share of held-out items with a known class that are predicted right"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -19,13 +19,13 @@ from benchmarks.soak.run import Outcome
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-# Its first kills are one each of Valkey, the service, an interactive worker and PostgreSQL.
-SEED = 2842
+# Its first kills are one each of the service and PostgreSQL; other tests kill workers and Valkey.
+SEED = 2826
 
 
 def test_nothing_is_lost_when_parts_are_killed(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    options = ["--kills", "4", "--seed", str(SEED), "--out", str(out)]
+    options = ["--kills", "2", "--seed", str(SEED), "--out", str(out)]
     # How soon all serves again is measured by `make soak`: here other tests may have the processors.
     options += ["--ready-seconds", "60"]
     done = subprocess.run(
@@ -33,14 +33,9 @@ def test_nothing_is_lost_when_parts_are_killed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     found = json.loads(out.read_text())
-    assert len(found["strikes"]) == 4
-    assert {strike["name"].removesuffix("-1") for strike in found["strikes"]} == {
-        "valkey",
-        "service",
-        "worker-interactive",
-        "postgres",
-    }
-    assert found["requests"]["acknowledged"] > 50
+    assert len(found["strikes"]) == 2
+    assert {strike["name"].removesuffix("-1") for strike in found["strikes"]} == {"service", "postgres"}
+    assert found["requests"]["acknowledged"] > 20
     assert found["figures"]["log"] >= found["requests"]["acknowledged"]
     assert found["figures"]["model"]["labeled"] > 10
     assert len(found["checks"]) == 10

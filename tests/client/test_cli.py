@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -12,16 +11,7 @@ import numpy as np
 from embedded.supervisor import Supervisor
 from tests import factories
 from tests.api import names, npz, vectors, weights
-
-LOOKAHEAD = Path(sys.executable).parent / "lookahead"
-
-
-def lookahead(url: str, *words: str, status: int = 0, columns: int = 200) -> str:
-    environment = {**os.environ, "LOOKAHEAD_URL": url, "COLUMNS": str(columns)}
-    done = subprocess.run([LOOKAHEAD, *words], env=environment, capture_output=True, text=True)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout if status == 0 else done.stderr
+from tests.client.typed import LOOKAHEAD, lookahead
 
 
 def test_a_project_from_a_shell(running: Supervisor, tmp_path: Path) -> None:
@@ -77,7 +67,10 @@ def test_options_before_the_command_and_json(running: Supervisor, tmp_path: Path
     assert json.loads(lookahead(url, "--json", *add, str(tmp_path / "manifest.json")))["status"] == "succeeded"
     assert project in [found["name"] for found in json.loads(lookahead(url, "project", "list", "--json"))]
     (job,) = json.loads(lookahead(url, "--json", "jobs", "list", project))
-    assert job["id"] in lookahead(url, "jobs", "list", project, columns=80)
+    assert json.loads(lookahead(url, "--json", "jobs", "list", project, "--kind", "train")) == []
+    jobs = lookahead(url, "jobs", "list", project, "--kind", "prepare", columns=80)
+    assert job["id"] in jobs
+    assert "{done}/{total} {unit}".format(**job["progress"]) in jobs
     assert "prepare" in lookahead(url, "jobs", "show", job["id"])
     assert "prepare succeeded" in lookahead(url, "watch", job["id"])
     options = ("--option", "batch=top_k", "--option", "why=2")
@@ -90,7 +83,7 @@ def test_options_before_the_command_and_json(running: Supervisor, tmp_path: Path
 def test_mistakes_get_one_sentence(running: Supervisor) -> None:
     url = running.url
     assert "unknown_project" in lookahead(url, "suggest", "nowhere", status=1)
-    assert "is the service running?" in lookahead("http://127.0.0.1:9", "project", "list", status=1)
+    assert "is the service running?" in lookahead("http://127.0.0.1:9", "project", "list", status=3)
     assert "give one of" in lookahead(url, "label", "p", "item", status=2)
     assert "does not exist" in lookahead(url, "pool", "add", "p", "/no/such/file.npz", status=2)
     assert "unknown_job" in lookahead(url, "watch", "job-1", status=1)

@@ -1,11 +1,7 @@
 """Big files go in parts and on from where a lost connection left off; other clients of the protocol get on too."""
 
 import io
-import socket
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +9,14 @@ import pytest
 from tusclient.client import TusClient
 from typer.testing import CliRunner
 
-from client import resumable, transport
+from client import resumable, transport, waiting
 from client.cli import app
 from client.errors import ApiError, InterruptedUploadError
 from client.sdk import Client
 from client.transport import Transport
 from embedded.supervisor import Supervisor
 from tests.api import names, vectors, weights
+from tests.client.relay import Relay, relaying
 from tests.factories import mlp
 
 
@@ -28,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a few kilobytes count as big."""
     monkeypatch.setattr(resumable, "BIG", 1000)
     monkeypatch.setattr(resumable, "PART", 4000)
-    monkeypatch.setattr(resumable, "_BLOCK", 500)
+    monkeypatch.setattr(waiting, "BLOCK", 500)
     monkeypatch.setattr(resumable, "_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(transport, "PAUSES", (0.01,))
 
@@ -40,48 +37,20 @@ def project(client: Client) -> str:
     return name
 
 
-class Relay:
-    """Between a client and a service; hangs up `times` times once it has passed on more than `after` bytes."""
+class Cutting(Relay):
+    """Hangs up `times` times once it has passed on more than `after` bytes."""
 
     def __init__(self, url: str, after: int, times: int) -> None:
-        host, port = url.removeprefix("http://").split(":")
-        self.to, self.after, self.times = (host, int(port)), after, times
+        super().__init__(url)
+        self.after, self.times = after, times
         self.passed = self.cuts = 0
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
 
-    def serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self.listening.accept()
-                far = socket.create_connection(self.to)
-                threading.Thread(target=self.pump, args=(near, far, True), daemon=True).start()
-                threading.Thread(target=self.pump, args=(far, near, False), daemon=True).start()
-
-    def pump(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(1024):
-                if counted and self.passed > self.after and self.cuts < self.times:
-                    self.cuts += 1
-                    break
-                self.passed += len(data) * counted
-                target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-
-@contextmanager
-def cutting(url: str, after: int, times: int) -> Iterator[Relay]:
-    relay = Relay(url, after, times)
-    thread = threading.Thread(target=relay.serve)
-    thread.start()
-    try:
-        yield relay
-    finally:
-        relay.listening.shutdown(socket.SHUT_RDWR)
-        relay.listening.close()
-        thread.join()
+    def passes(self, data: bytes) -> bool:
+        if self.passed > self.after and self.cuts < self.times:
+            self.cuts += 1
+            return False
+        self.passed += len(data)
+        return True
 
 
 @pytest.mark.usefixtures("small")
@@ -99,7 +68,7 @@ def test_a_pool_and_a_checkpoint_in_parts(client: Client, project: str) -> None:
 @pytest.mark.usefixtures("small")
 def test_lost_connections_cost_a_part_at_most(running: Supervisor, client: Client, project: str) -> None:
     x = vectors(500)
-    with cutting(running.url, after=6000, times=3) as relay, Client(relay.url) as relayed:
+    with relaying(Cutting(running.url, after=6000, times=3)) as relay, Client(relay.url) as relayed:
         assert relayed.upload_pool(project, x, names(500)).items == 500
     assert relay.cuts == 3
     assert [item.item for item in client.items(project)] == names(500)
@@ -110,7 +79,7 @@ def test_going_on_by_hand(running: Supervisor, client: Client, project: str, tmp
     path = tmp_path / "pool.npy"
     np.save(path, vectors(500))
     with (
-        cutting(running.url, after=6000, times=10**6) as relay,
+        relaying(Cutting(running.url, after=6000, times=10**6)) as relay,
         Client(relay.url) as relayed,
         pytest.raises(InterruptedUploadError, match="go on with upload") as caught,
     ):
@@ -128,9 +97,9 @@ def test_going_on_by_hand(running: Supervisor, client: Client, project: str, tmp
 @pytest.mark.usefixtures("small")
 def test_the_command_line_says_how_to_go_on(running: Supervisor, project: str, tmp_path: Path) -> None:
     np.save(tmp_path / "pool.npy", vectors(500))
-    with cutting(running.url, after=6000, times=10**6) as relay:
+    with relaying(Cutting(running.url, after=6000, times=10**6)) as relay:
         done = CliRunner().invoke(app, ["pool", "add", project, str(tmp_path / "pool.npy"), "--url", relay.url])
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "--resume" in done.stderr
 
 

@@ -13,7 +13,9 @@ from client.sdk import Client
 from embedded.process import wait_until
 from embedded.supervisor import Supervisor
 from tests import factories
-from tests.api import names, vectors, weights
+from tests.api import archive, names, vectors, weights
+from tests.pictures import encoded, noise, pixels
+from tests.tables import parquet
 
 HIDDEN = {"hidden": [16, 8]}
 
@@ -56,6 +58,8 @@ def test_from_empty_to_labeled(client: Client, tmp_path: Path) -> None:
     assert len(list(client.items(project, "labeled"))) == 4
     assert {strategy.name for strategy in client.strategies()} >= {"mlmoc", "random", "margin"}
     assert {job.kind for job in client.jobs(project)} == {"prepare", "suggest", "predict"}
+    assert {job.kind for job in client.jobs(project, kind="prepare")} == {"prepare"}
+    assert {job.kind for job in client.jobs(project, kind=["prepare", "predict"])} == {"prepare", "predict"}
 
 
 def test_weights_as_arrays_and_a_repeated_event(client: Client) -> None:
@@ -135,21 +139,41 @@ def test_a_long_preparation_keeps_nobody_waiting(client: Client) -> None:
 
 def test_labels_survive_killed_workers_and_a_killed_queue(client: Client, running: Supervisor) -> None:
     project = prepared(client, 40)
-    for step in range(4):
+    for step in range(3):
         client.label(project, f"item-{step}", "a")
-        for name in ("worker-interactive", "worker-bulk"):
+        for name in ("worker-interactive", "worker-bulk")[: 2 if step == 0 else 1]:
             process = running.child(name).process
             assert process is not None
             process.send_signal(signal.SIGKILL)
             process.wait()
             running._launch(running.child(name))
-        if step == 2:
+        if step == 1:
             valkey = next(server for server in running._servers if server.name == "valkey")
             assert valkey._process is not None
             valkey._process.kill()
             valkey._process.wait(5)
             valkey.start()
         assert client.suggest(project).label_seq == step + 1
-    expected = client.predictions(project, [f"item-{k}" for k in range(4)])
+    expected = client.predictions(project, [f"item-{k}" for k in range(3)])
     assert {p.predicted for p in expected.predictions} == {"a"}
     assert np.allclose([p.outputs[0] for p in expected.predictions], 1, atol=0.2)
+
+
+def test_pictures_and_tables(client: Client, tmp_path: Path) -> None:
+    project = f"p-{uuid.uuid4().hex[:8]}"
+    client.create_project(project, ["a", "b"])
+    (tmp_path / "pool.zip").write_bytes(archive({f"{k}.png": encoded(noise(20, 10, k)) for k in range(60)}))
+    assert client.upload_pool(project, tmp_path / "pool.zip", image_size=8).input_shape == [3, 8, 8]
+    asked = [f"{k}.png" for k in (3, 50, 7, *range(40))]
+    contents = client.contents(project, asked)
+    assert [content.item for content in contents] == asked
+    assert {content.kind for content in contents} == {"image"}
+    assert pixels(client.picture(project, "3.png", size=40)).shape == (40, 20, 3)
+    with pytest.raises(ApiError) as caught:
+        client.picture(project, "none")
+    assert caught.value.code == "unknown_item"
+    client.create_project(f"{project}-t", ["a", "b"])
+    (tmp_path / "pool.parquet").write_bytes(parquet({"a": [1.0, 2.0], "site": ["north", "east"]}))
+    client.upload_pool(f"{project}-t", tmp_path / "pool.parquet", attributes=True)
+    assert [item.attributes for item in client.items(f"{project}-t")] == [{"site": "north"}, {"site": "east"}]
+    assert client.contents(f"{project}-t", ["1"])[0].values == [2.0]

@@ -18,8 +18,8 @@ from client.sdk import Client
 from client.training import TrainSettings
 from embedded.supervisor import Supervisor
 from tests.api import names
-from tests.client.test_cli import lookahead
 from tests.client.test_transport import JOB, answering
+from tests.client.typed import lookahead
 
 HIDDEN = {"hidden": [16]}
 

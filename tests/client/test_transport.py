@@ -185,3 +185,37 @@ def test_something_else_answers() -> None:
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(UnreachableError, match="no address of a service"), Client(url) as client:
         client.project("p")
+
+
+def test_a_service_that_says_when_to_come_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("client.transport.pause", waited.append)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_header", _with_retry_after("7"))
+
+    def refuse_once(seen: list[Request]) -> tuple[int, Any]:
+        return (201, ACCEPTED) if len(seen) > 1 else (429, {})
+
+    with answering(refuse_once) as (url, seen), Client(url) as client:
+        assert client.label("p", "item-1", "a").seq == 1
+    assert (len(seen), waited) == (2, [7.0])
+
+
+@pytest.mark.parametrize(("status", "after", "times"), [(429, "60", 1), (503, "1", 1), (429, "1", 3)])
+def test_refusals_that_stay_are_told(monkeypatch: pytest.MonkeyPatch, status: int, after: str, times: int) -> None:
+    monkeypatch.setattr("client.transport.pause", lambda _: None)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_header", _with_retry_after(after))
+    with answering(lambda _: (status, {})) as (url, seen), Client(url) as client:
+        with pytest.raises(ApiError) as refused:
+            client.add_classes("p", ["c"])  # not safe to repeat: only what was not begun is asked again
+        assert (refused.value.status, len(seen)) == (status, times)
+
+
+def _with_retry_after(seconds: str) -> Callable[..., None]:
+    plain = BaseHTTPRequestHandler.send_header
+
+    def send(self: BaseHTTPRequestHandler, name: str, value: str) -> None:
+        if name == "Content-Length":
+            plain(self, "Retry-After", seconds)
+        plain(self, name, value)
+
+    return send

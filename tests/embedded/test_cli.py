@@ -65,7 +65,7 @@ def test_a_signal_during_the_start_stops_everything(place: Path, number: signal.
     log = place / "output"
     with log.open("w") as output:
         up = subprocess.Popen(
-            [*COMMAND, "up", "--port", "0"],
+            [*COMMAND, "up", "--no-sample", "--port", "0"],
             cwd=place,
             env=environment(),
             stdout=output,

@@ -1,6 +1,5 @@
 """A project with a pool, and the means to say that nothing in the database has changed."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from embedded.servers import Postgres, Valkey
+from embedded.servers import Valkey
 from service.app import create_app
 from service.settings import ServiceSettings
-from store.database import Sessions
+from store.database import Sessions, connect
 from store.tables import Base
 from tests.api import Api
-from tests.conftest import administrator, database
+from tests.databases import Databases
 from tests.service.keyed import Keyed, keyed_service
 from worker import queue
 
@@ -31,19 +30,6 @@ def contents(sessions: Sessions) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def ready(api: Api, sessions: Sessions) -> Callable[[], None]:
-    """A project with a pool; call the result to check that nothing has changed since."""
-    api.project()
-    api.pool()
-    before = contents(sessions)
-
-    def unchanged() -> None:
-        assert contents(sessions) == before
-
-    return unchanged
-
-
-@pytest.fixture
 def keyed(settings: ServiceSettings, sessions: Sessions) -> Iterator[Keyed]:
     """A service with keys on, on an empty Redis."""
     with queue.connect(settings.redis_url) as redis:
@@ -54,23 +40,20 @@ def keyed(settings: ServiceSettings, sessions: Sessions) -> Iterator[Keyed]:
 
 @pytest.fixture(scope="module")
 def shared_settings(
-    postgres: Postgres, _template: str, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+    databases: Databases, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceSettings]:
     """One database and one folder for a module whose many tests change nothing that matters to the others."""
-    name = f"test_{uuid.uuid4().hex}"
+    name = databases.take()
     folder: Path = tmp_path_factory.mktemp("shared")
-    with administrator(postgres) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_template}")
     yield ServiceSettings(
-        database_url=database(postgres, name),
+        database_url=databases.url(name),
         redis_url=valkey.url,
         artifacts_url=f"file://{folder}/artifacts",
         max_open_uploads=20,
         max_upload_bytes=64 << 20,
         max_open_upload_bytes=1 << 30,
     )
-    with administrator(postgres) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    databases.give_back(name)
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +69,17 @@ def shared(shared_app: FastAPI) -> Iterator[Api]:
         api.project()
         api.pool()
         yield api
+
+
+@pytest.fixture(scope="module")
+def ready(shared: Api, shared_settings: ServiceSettings) -> Iterator[Callable[[], None]]:
+    """Call the result to check that nothing has changed in the database."""
+    assert shared.get("/projects/p").json()["items"] == 30
+    sessions = connect(shared_settings.database_url)
+    before = contents(sessions)
+
+    def unchanged() -> None:
+        assert contents(sessions) == before
+
+    yield unchanged
+    sessions.kw["bind"].dispose()

@@ -135,23 +135,23 @@ REFUSED: list[tuple[Any, int, str, str]] = [
 ]
 
 
-def test_refused(api: Api, ready: Callable[[], None]) -> None:
+def test_refused(shared: Api, ready: Callable[[], None]) -> None:
     for attributes, status, code, words in REFUSED:
         given = {"item-0": {"fine": 1}, **attributes} if isinstance(attributes, dict) else attributes
-        answer = api.client.patch("/projects/p/items", json={"attributes": given})
+        answer = shared.client.patch("/projects/p/items", json={"attributes": given})
         assert_problem(answer, status, code, words)
         ready()
-    assert_problem(api.client.patch("/projects/p/items", json={}), 422, "invalid_request", "attributes")
-    assert_problem(api.client.patch("/projects/q/items", json={"attributes": {}}), 404, "unknown_project", "'q'")
+    assert_problem(shared.client.patch("/projects/p/items", json={}), 422, "invalid_request", "attributes")
+    assert_problem(shared.client.patch("/projects/q/items", json={"attributes": {}}), 404, "unknown_project", "'q'")
     long = b'{"attributes": {"item-0": {"a": "' + b"x" * (32 << 20) + b'"}}}'
-    assert_problem(api.client.patch("/projects/p/items", content=long), 413, "body_too_large")
+    assert_problem(shared.client.patch("/projects/p/items", content=long), 413, "body_too_large")
     ready()
 
 
-def test_raw_values_refused(api: Api, ready: Callable[[], None]) -> None:
+def test_raw_values_refused(shared: Api, ready: Callable[[], None]) -> None:
     for value in (b"1e400", b"-Infinity", b"NaN", b"9" * 5000, b'"\\ud800"', b"[" * 5000, b"1.2.3"):
         body = b'{"attributes": {"item-0": {"fine": 1, "a": ' + value + b"}}}"
-        answer = api.client.patch("/projects/p/items", content=body, headers={"content-type": "application/json"})
+        answer = shared.client.patch("/projects/p/items", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in {400, 422}, (value[:20], answer.text)
         assert_problem(answer, answer.status_code, answer.json()["code"])
         ready()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_schemas.strategies import checked_options
-from service.operations.auto import COVERED, NOISE, PAIRED, Situation, choose
+from store.auto import COVERED, NOISE, PAIRED, Situation, choose
 
 
 def test_typical_items_come_first_where_the_network_knows_only_these_labels() -> None:

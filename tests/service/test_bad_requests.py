@@ -115,12 +115,12 @@ REQUESTS: dict[str, tuple[str, Any, int, str, str]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_request(name: str, api: Api, ready: Callable[[], None]) -> None:
+def test_request(name: str, shared: Api, ready: Callable[[], None]) -> None:
     path, body, status, code, words = REQUESTS[name]
     if isinstance(body, bytes):
-        answer = api.client.post(path, content=body, headers={"content-type": "application/json"})
+        answer = shared.client.post(path, content=body, headers={"content-type": "application/json"})
     else:
-        answer = api.post(path, body)
+        answer = shared.post(path, body)
     assert_problem(answer, status, code, words)
     ready()
 
@@ -136,9 +136,9 @@ def test_request(name: str, api: Api, ready: Callable[[], None]) -> None:
 )
 @pytest.mark.parametrize("path", ["/label", "/labels", "/suggest", "/projects"])
 def test_malformed_json(
-    path: str, body: bytes, status: int, code: str | None, api: Api, ready: Callable[[], None]
+    path: str, body: bytes, status: int, code: str | None, shared: Api, ready: Callable[[], None]
 ) -> None:
-    answer = api.client.post(path, content=body, headers={"content-type": "application/json"})
+    answer = shared.client.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code in ({400, 422} if code is None else {status}), answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert code is None or answer.json()["code"] == code
@@ -158,36 +158,36 @@ def test_malformed_json(
         ("application/x-ndjson", b"nope\n", "line 1"),
     ],
 )
-def test_label_files(kind: str, body: bytes, words: str, api: Api, ready: Callable[[], None]) -> None:
-    answer = api.client.post("/labels?project=p", content=body, headers={"content-type": kind})
+def test_label_files(kind: str, body: bytes, words: str, shared: Api, ready: Callable[[], None]) -> None:
+    answer = shared.client.post("/labels?project=p", content=body, headers={"content-type": kind})
     assert_problem(answer, 422, "invalid_labels", words)
     ready()
 
 
-def test_other_content_type(api: Api, ready: Callable[[], None]) -> None:
-    answer = api.client.post("/labels?project=p", content=b"x", headers={"content-type": "text/plain"})
+def test_other_content_type(shared: Api, ready: Callable[[], None]) -> None:
+    answer = shared.client.post("/labels?project=p", content=b"x", headers={"content-type": "text/plain"})
     assert_problem(answer, 415, "unsupported_media_type", "text/csv")
     ready()
 
 
-def test_queries(api: Api, ready: Callable[[], None]) -> None:
-    assert_problem(api.get("/projects/q"), 404, "unknown_project")
-    assert_problem(api.get("/projects/q/items"), 404, "unknown_project")
-    assert_problem(api.get("/projects/p/items", state="odd"), 422, "invalid_request", "state")
-    assert_problem(api.get("/projects/p/items", after=2**40), 422, "invalid_request", "after")
-    assert_problem(api.get("/labels", project="q"), 404, "unknown_project")
-    assert_problem(api.get("/labels"), 422, "invalid_request", "project")
-    assert_problem(api.get("/projects/p/predictions", items="item-0"), 409, "not_prepared")
-    assert_problem(api.get("/projects/p/predictions", items="nope"), 404, "unknown_item", "'nope'")
-    assert_problem(api.get("/projects/p/predictions"), 422, "invalid_request", "items")
-    assert_problem(api.get("/projects/p/predictions", items='"open'), 422, "invalid_request", "items")
-    assert_problem(api.get("/projects/p/predictions", items="item-0,a\0b"), 422, "invalid_request", "items")
-    assert_problem(api.get("/jobs", before="not a job"), 422, "invalid_request", "before")
-    assert_problem(api.get("/jobs/job-1"), 404, "unknown_job")
-    assert_problem(api.client.put("/label"), 405, "method_not_allowed")
-    refused = api.client.delete("/projects/p/items")
+def test_queries(shared: Api, ready: Callable[[], None]) -> None:
+    assert_problem(shared.get("/projects/q"), 404, "unknown_project")
+    assert_problem(shared.get("/projects/q/items"), 404, "unknown_project")
+    assert_problem(shared.get("/projects/p/items", state="odd"), 422, "invalid_request", "state")
+    assert_problem(shared.get("/projects/p/items", after=2**40), 422, "invalid_request", "after")
+    assert_problem(shared.get("/labels", project="q"), 404, "unknown_project")
+    assert_problem(shared.get("/labels"), 422, "invalid_request", "project")
+    assert_problem(shared.get("/projects/p/predictions", items="item-0"), 409, "not_prepared")
+    assert_problem(shared.get("/projects/p/predictions", items="nope"), 404, "unknown_item", "'nope'")
+    assert_problem(shared.get("/projects/p/predictions"), 422, "invalid_request", "items")
+    assert_problem(shared.get("/projects/p/predictions", items='"open'), 422, "invalid_request", "items")
+    assert_problem(shared.get("/projects/p/predictions", items="item-0,a\0b"), 422, "invalid_request", "items")
+    assert_problem(shared.get("/jobs", before="not a job"), 422, "invalid_request", "before")
+    assert_problem(shared.get("/jobs/job-1"), 404, "unknown_job")
+    assert_problem(shared.client.put("/label"), 405, "method_not_allowed")
+    refused = shared.client.delete("/projects/p/items")
     assert_problem(refused, 405, "method_not_allowed", "GET, PATCH, not DELETE")
-    assert api.client.put("/labels").headers["allow"] == "GET, POST"
+    assert shared.client.put("/labels").headers["allow"] == "GET, POST"
     ready()
 
 

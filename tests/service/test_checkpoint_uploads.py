@@ -179,18 +179,18 @@ def legacy(content: Any) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_refused_containers(name: str, api: Api, ready: Callable[[], None]) -> None:
+def test_refused_containers(name: str, shared: Api, ready: Callable[[], None]) -> None:
     make, status, code, words = CONTAINERS[name]
-    assert_problem(api.checkpoint(make(), options=HIDDEN), status, code, words)
+    assert_problem(shared.checkpoint(make(), options=HIDDEN), status, code, words)
     ready()
 
 
-def test_archives_of_too_many_members(api: Api, ready: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_of_too_many_members(shared: Api, ready: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     data = torch_save(MODULE.state_dict())
     monkeypatch.setattr(torch_archives, "_MEMBERS_MAX", 3)
-    assert_problem(api.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "members")
+    assert_problem(shared.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "members")
     monkeypatch.setattr(zips, "DIRECTORY_MAX", 100)
-    assert_problem(api.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "directory")
+    assert_problem(shared.checkpoint(data, options=HIDDEN), 413, "expands_too_much", "directory")
     ready()
 
 

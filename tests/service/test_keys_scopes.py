@@ -55,7 +55,9 @@ def test_every_route_has_a_declared_scope(app: FastAPI) -> None:
 
 def test_only_these_are_open() -> None:
     opened = {path for (method, path), rule in RULES.items() if rule.open and method != "OPTIONS"}
-    assert opened == {"/", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json", "/livez", "/readyz"}
+    # The address of a Label Studio backend holds its own credential.
+    opened = {path for path in opened if not path.startswith("/label-studio/{token}/")}
+    assert opened == {"/", "/docs", "/annotate", "/assets/{part}", "/openapi.json", "/livez", "/readyz"}
     assert all(rule.open or rule.scopes for rule in RULES.values())
 
 
@@ -64,7 +66,11 @@ def test_every_route_that_is_not_open_asks_for_a_key(keyed: Keyed) -> None:
         if (method, template) in routes(keyed.app):
             path = filled(template)
             answer = keyed.client.request(method, path, follow_redirects=False)
-            assert (answer.status_code == 401) is not rule.open, (method, template, answer.status_code)
+            assert (answer.status_code == 401) is (not rule.open or "{token}" in template), (
+                method,
+                template,
+                answer.status_code,
+            )
 
 
 def test_every_route_refuses_keys_without_its_scope(keyed: Keyed) -> None:

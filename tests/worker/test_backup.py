@@ -28,7 +28,7 @@ from store.artifacts import Artifacts
 from store.database import Sessions, connect
 from store.tables import Base, LabelEvent, Suggestion
 from tests.api import Api
-from tests.conftest import administrator, database
+from tests.databases import Databases, administrator
 from tests.worker.conftest import run_queued
 from worker.context import Context
 
@@ -56,14 +56,13 @@ def source(service: Api, postgres: Postgres, settings: ServiceSettings) -> Deplo
 
 
 @pytest.fixture
-def elsewhere(postgres: Postgres, tmp_path: Path) -> Iterator[Deployment]:
+def elsewhere(postgres: Postgres, databases: Databases, tmp_path: Path) -> Iterator[Deployment]:
     """An empty database, and a folder for artifacts."""
     name = f"restored_{os.urandom(8).hex()}"
     with administrator(postgres) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    yield Deployment(database(postgres, name), Artifacts(f"file://{tmp_path}/elsewhere"), postgres.binaries())
-    with administrator(postgres) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield Deployment(databases.url(name), Artifacts(f"file://{tmp_path}/elsewhere"), postgres.binaries())
+    databases.drop(name)
 
 
 def rows(url: str) -> dict[str, list[Any]]:
@@ -126,7 +125,7 @@ def test_one_moment_while_labels_stream_in(
     assert before <= taken <= after + 1
     assert there["label_events"] == here["label_events"][:taken]
     # Label n of the log is the item's own: fold and log are of one moment.
-    folded = {row[1]: row[5] for row in there["items"] if row[5] is not None}
+    folded = {row[1]: row[6] for row in there["items"] if row[6] is not None}
     assert max(folded.values()) == taken
     assert [row[:6] for row in there["suggestions"]] == [row[:6] for row in here["suggestions"]]
 

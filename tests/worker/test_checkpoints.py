@@ -1,6 +1,9 @@
 """Weights on their way into a module: precisions, normalisations, state dicts of torch.save and what is none."""
 
+import contextlib
+import io
 import os
+import subprocess
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,25 @@ def pickled(content: Any, folder: Path, **more: Any) -> Path:
     return folder / "w.pt"
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader in this process, without its bounds: what it takes and what it refuses is the same, and torch is
+    not loaded anew for each file. Others below run it as it is."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        source, target, size, seconds = command[3:]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            try:
+                unpickle.main(Path(source), Path(target), int(size), int(seconds))
+            except SystemExit as ended:
+                return subprocess.CompletedProcess(command, int(str(ended.code)), said.getvalue().encode())
+        return subprocess.CompletedProcess(command, 0, b"")
+
+    monkeypatch.setattr(unpickle, "_limit", lambda *_: None)
+    monkeypatch.setattr(subprocess, "run", run)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("name", "options"), [("mlp", MLP), ("wideresnet", SMALL)])
 def test_every_precision_loads(name: str, options: dict[str, Any], dtype: torch.dtype, tmp_path: Path) -> None:
@@ -75,6 +97,7 @@ def test_normalisation_is_by_the_stored_statistics(counters: str, tmp_path: Path
     assert not torch.allclose(module(x), reference.train()(x), atol=1e-2)
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -110,6 +133,7 @@ def wrapped(tensors: State) -> dict[str, Any]:
     return {"state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}, "epoch": 3}
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     "content",
     [
@@ -129,6 +153,7 @@ def test_state_dicts_of_torch_save(content: Any, tmp_path: Path) -> None:
         assert torch.equal(tensor, tensors[key].to(tensor.dtype))
 
 
+@pytest.mark.usefixtures("here")
 def test_tied_tensors_become_two(tmp_path: Path) -> None:
     shared = torch.randn(4, 4)
     with conversion.converted(pickled({"a": shared, "b": shared[:2], "c": shared.T}, tmp_path)) as path:
@@ -149,6 +174,7 @@ class Trap:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -113,7 +113,9 @@ RULES: dict[str, Json] = {
 @pytest.mark.parametrize("rule", RULES)
 def test_no_strategy_picks_past_a_rule(rule: str, api: Api, project: Reference) -> None:
     law = Law(project, RULES[rule])
-    for batch in BATCHES:
+    # All rules with all strategies, and each by itself with every third, another third each.
+    begin = list(RULES).index(rule)
+    for batch in BATCHES if rule == "together" else BATCHES[begin % 3 :: 3]:
         answer = suggest(api, batch, count=8, **RULES[rule])
         law.check(answer, 8)
         by = [s["picked_by"] for s in answer["suggestions"]]

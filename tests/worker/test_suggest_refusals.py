@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from api_schemas.strategies import OPTIONS
-from service.operations.auto import COVERED, NOISE
+from store.auto import COVERED, NOISE
 from store.costs import evaluate
 from store.strategies import TILE_BYTES
 from tests.api import Api, Json, assert_problem

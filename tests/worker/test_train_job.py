@@ -86,7 +86,7 @@ def test_every_stage_is_told_and_steps_are_counted(
     run_queued(worker)
     assert job_of(vectors, job_id)["status"] == "succeeded"
     stages = list(dict.fromkeys(stage for stage, *_ in seen))
-    assert stages == ["standardising inputs", "training", "saving", "outputs", "kernel", "factor"]
+    assert stages == ["standardising inputs", "training", "saving", "outputs", "kernel", "factor", "diagnostics"]
     steps = [(done, unit) for stage, done, total, unit in seen if stage == "training" and total == 60]
     assert steps[-60:] == [(k, "steps") for k in range(1, 61)]
 

@@ -128,6 +128,7 @@ def choose(
         picks.note,
         picks.diagnostics,
         picks.memory,
+        picks.all_scores,
     )
     return Choice(both, len(others.indices))
 

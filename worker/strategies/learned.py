@@ -1,5 +1,7 @@
 """Strategies that ask the network itself: bald, egl, ll4al, dynamical."""
 
+from dataclasses import replace
+
 import torch
 
 from ntk import diagnostics
@@ -29,7 +31,7 @@ def bald(window: Window, request: Request) -> Picks:
     if not samples.own_layers:
         note = f"the network has no dropout layers: dropout of {options['dropout']:g} acts on its last layer's input"
     picks = best(learned.bald((outputs + change) / temperature for change in changes), request)
-    return Picks(picks.indices, picks.scores, note)
+    return replace(picks, note=note)
 
 
 def egl(window: Window, request: Request) -> Picks:

@@ -59,7 +59,15 @@ def _picked(
         request.check,
     )
     if request.options["batch"] == "greedy" and request.count > 1:
-        return Picks(*greedy(look, score, request.allowed, request.count, request.on_pick))
+        first: list[Tensor] = []
+
+        def noted(model: LookAhead) -> Tensor:
+            scores = score(model)
+            first.extend([] if first else [scores])
+            return scores
+
+        indices, scores = greedy(look, noted, request.allowed, request.count, request.on_pick)
+        return Picks(indices, scores, all_scores=first[0] if first else None)
     return best(score(look), request)
 
 

@@ -37,9 +37,10 @@ class Picks:
     note: str | None = None  # what the caller should know about how it was decided
     diagnostics: Json = field(default_factory=dict)
     memory: Json | None = None
+    all_scores: Tensor | None = None  # (m,) where the strategy scores each candidate: for the first pick
 
 
 def best(scores: Tensor, request: Request) -> Picks:
     """The best by (m,) scores."""
     chosen = request.allowed.top(scores, request.count)
-    return Picks(chosen, scores[chosen])
+    return Picks(chosen, scores[chosen], all_scores=scores)

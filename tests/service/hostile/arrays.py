@@ -91,7 +91,7 @@ def polyglots(lot: Lot) -> None:
     lot.add("program", b"\x7fELF" + b"\0" * 100, 422, "unknown_format")
     lot.add("script", b"#!/bin/sh\ntrue\n" + b" " * 100, 422, "unknown_format")
     lot.add("web page", b"<script>alert(1)</script>" * 9, 422, "unknown_format")
-    lot.add("parquet", b"PAR1" + b"\0" * 100 + b"PAR1", 422, "unknown_format")
+    lot.add("parquet", b"PAR1" + b"\0" * 100 + b"PAR1", 422, "truncated_upload")
     lot.add("hdf5", b"\x89HDF\r\n\x1a\n" + b"\0" * 100, 422, "unknown_format")
 
 

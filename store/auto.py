@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from store import labels
+from store.tables import Checkpoint, KernelState, Project
+
 # Labels per class up to which covering the pool beats asking a network that hardly knows anything yet.
 COVERED = 2
 # Expected error reduction compares all pairs of candidates for each pick: at most so many candidates, and two classes,
@@ -52,4 +57,18 @@ def choose(situation: Situation) -> Chosen:
         "mlmoc",
         {"noise": NOISE},
         "auto chose mlmoc: the network knows something, and look-ahead uses every label as it arrives",
+    )
+
+
+def situation(session: Session, project: Project) -> Situation:
+    """How a project stands that has an active kernel state."""
+    state = session.get_one(KernelState, project.active_state_id)
+    labeled = labels.counted(session, project.id)[0]
+    window = state.options["window"]
+    unlabeled = project.item_count - labeled
+    return Situation(
+        labels=labeled,
+        classes=len(project.classes),
+        candidates=unlabeled if window == "all" else min(unlabeled, window),
+        trained_here="trained_on" in session.get_one(Checkpoint, state.checkpoint_id).extras,
     )

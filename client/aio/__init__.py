@@ -1,0 +1,1 @@
+"""The SDK for programs that do other things while they wait."""

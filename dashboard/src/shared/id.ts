@@ -1,0 +1,4 @@
+/** An id that nobody else has, also where the page came over plain HTTP. */
+export function newId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
