@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from embedded.errors import StartError, StopRequested
+from embedded.home import secret_key
 from embedded.offer import Offer
 from embedded.process import python_environment
 from embedded.servers import Postgres
@@ -100,7 +101,7 @@ def keys(
     context: typer.Context,
     home: Annotated[Path, typer.Option(envvar="LOOKAHEAD_HOME", help="Data folder of `lookahead up`.")] = HOME_DEFAULT,
 ) -> None:
-    """Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit; --help says more.
+    """Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit | reencrypt.
 
     Talks to DATABASE_URL, or else to the database of a running `lookahead up`.
     """
@@ -109,6 +110,7 @@ def keys(
             errors.print(f"There is no database in {home}: set DATABASE_URL, or LOOKAHEAD_HOME.", markup=False)
             raise typer.Exit(1)
         os.environ["DATABASE_URL"] = Postgres(home).url
+        os.environ.setdefault("LOOKAHEAD_SECRET_KEYS", secret_key(home))
     # The other addresses are not used for keys.
     os.environ.setdefault("REDIS_URL", "redis://127.0.0.1")
     os.environ.setdefault("ARTIFACTS_URL", f"file://{home.resolve()}/artifacts")

@@ -2,10 +2,14 @@
 
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 from typing import IO
 
 from embedded.errors import StartError
+from store.vault import new_key
+
+KEY_FILE = "secret.key"
 
 
 class Home:
@@ -49,6 +53,21 @@ class Home:
             self._lock.truncate(0)
             self._lock.close()
             self._lock = None
+
+
+def secret_key(folder: Path) -> str:
+    """The folder's key for other systems' access tokens, made once, its owner's alone. Raises StartError."""
+    path = folder / KEY_FILE
+    try:
+        if not path.exists():
+            with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{KEY_FILE}.", delete=False) as file:
+                file.write(f"{new_key()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).rename(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise StartError(f"The key {path} cannot be read or made ({error.strerror}).") from error
 
 
 def held(folder: Path) -> bool:

@@ -15,7 +15,7 @@ import httpx
 
 from embedded.children import Child, Restarts, default_children
 from embedded.errors import StartError, StopRequested
-from embedded.home import Home
+from embedded.home import Home, secret_key
 from embedded.process import ended, finish, python_environment, run, spawn, tail, wait_until
 from embedded.servers import Postgres, Server, Valkey
 
@@ -121,6 +121,8 @@ class Supervisor:
             "REDIS_URL": self._server_url("REDIS_URL", Valkey),
             "PYTHONUNBUFFERED": "1",
         }
+        if "DATABASE_URL" not in self._given:  # somebody else's may be read with somebody else's keys
+            self.environment.setdefault("LOOKAHEAD_SECRET_KEYS", secret_key(self.home))
         if self._migrate:
             log = self._log("migrations")
             if run(spawn([sys.executable, "-m", "migrations"], log, environment=self.environment)) != 0:

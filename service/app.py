@@ -96,6 +96,7 @@ def create_app(settings: ServiceSettings | None = None, tracing: Tracing | None 
         keyring=Keyring(sessions),
         caller=NOBODY if keys_on else ANYBODY,
         tracing=tracing or traces.make(settings.lookahead_tracing, "service"),
+        vault=settings.vault,
     )
     measured = Metrics(context)
     watcher = Watcher(context, measured.publisher)

@@ -16,6 +16,7 @@ from store.artifacts import Artifacts
 from store.database import Sessions
 from store.jobs import Origin
 from store.uploads import Uploads
+from store.vault import Vault
 from telemetry.traces import Tracing
 
 
@@ -33,6 +34,7 @@ class Context:
     caller: Caller = NOBODY
     decoders: Decoders = field(default_factory=Decoders)
     tracing: Tracing = field(default_factory=Tracing)
+    vault: Vault = field(default_factory=Vault)
     samples: Samples = field(default_factory=Samples)
     request_id: str | None = None
 

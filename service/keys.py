@@ -1,4 +1,4 @@
-"""`python -m service.keys`: make, list, replace and revoke API keys, and read the audit log."""
+"""`python -m service.keys`: API keys, the keys that tokens are encrypted with, and the audit log."""
 
 import argparse
 import sys
@@ -12,10 +12,11 @@ from api_schemas.common import Name
 from api_schemas.keys import Scope
 from service import auth
 from service.settings import ServiceSettings
-from store import audit, keys
+from store import audit, keys, label_studio
 from store.database import Sessions, connect
 from store.keys import Rights
 from store.settings import from_environment
+from store.vault import Vault, VaultError
 
 _ALL = Rights(("admin",))
 
@@ -50,6 +51,18 @@ def revoke(sessions: Sessions, prefix: str) -> bool:
             return False
         keys.revoke(session, key)
         return True
+
+
+def reencrypt(sessions: Sessions, vault: Vault) -> int:
+    """Other systems' tokens with the newest key; returns how many. Raises ValueError, and then none has changed."""
+    with sessions.begin() as session:
+        connections = label_studio.all_locked(session)
+        try:
+            for connection in connections:
+                connection.api_token = vault.seal(vault.unseal(connection.api_token))
+        except VaultError as error:
+            raise ValueError(f"connection {connection.prefix}: {error}") from error
+        return len(connections)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     ending = commands.add_parser("revoke", help="end a key")
     ending.add_argument("prefix")
     ending.set_defaults(run=_revoke)
+    commands.add_parser(
+        "reencrypt", help="encrypt the access tokens that are kept with the first of LOOKAHEAD_SECRET_KEYS"
+    ).set_defaults(run=_reencrypt)
     reading = commands.add_parser("audit", help="who changed what, and who was refused: the last entries")
     reading.add_argument("--project", type=_project)
     reading.add_argument("--after", type=_count, metavar="ID", help="instead of the last, those past this id")
@@ -125,6 +141,13 @@ def _create(sessions: Sessions, options: argparse.Namespace) -> None:
 
 def _rotate(sessions: Sessions, options: argparse.Namespace) -> None:
     sys.stdout.write(rotate(sessions, options.prefix, timedelta(seconds=options.grace_seconds)) + "\n")
+
+
+def _reencrypt(sessions: Sessions, _: argparse.Namespace) -> None:
+    vault = from_environment(ServiceSettings).vault
+    if not vault.has_keys:
+        raise ValueError("LOOKAHEAD_SECRET_KEYS is not set: there is nothing to encrypt with")
+    sys.stdout.write(f"{reencrypt(sessions, vault)} access tokens are encrypted with the first key.\n")
 
 
 def _revoke(sessions: Sessions, options: argparse.Namespace) -> None:

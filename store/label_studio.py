@@ -22,6 +22,7 @@ from store.tables import (
 KIND = "label_studio"
 # From the first label to a new order: what comes meanwhile goes into it as well.
 DEBOUNCE = timedelta(seconds=2)
+_SPACE = 0x1A5D10  # of the advisory locks
 _NOW = sa.func.statement_timestamp()
 # With its project a connection ends.
 _ALIVE = alive(LabelStudioConnection.project_id)
@@ -64,18 +65,25 @@ def page(session: Session, within: Collection[str] | None) -> list[tuple[LabelSt
     return [(row[0], row[1]) for row in session.execute(query)]
 
 
-def same(
-    session: Session, project_id: int, url: str, label_studio_project: int, from_name: str
-) -> LabelStudioConnection | None:
-    """A connection between the same two projects through the same control."""
-    return session.scalars(
-        sa.select(LabelStudioConnection).where(
-            LabelStudioConnection.project_id == project_id,
+def all_locked(session: Session) -> Sequence[LabelStudioConnection]:
+    """Every connection, those of projects that are being deleted too, locked."""
+    return session.scalars(sa.select(LabelStudioConnection).order_by(LabelStudioConnection.id).with_for_update()).all()
+
+
+def connected(session: Session, url: str, label_studio_project: int) -> tuple[LabelStudioConnection, str] | None:
+    """The connection of a project of Label Studio, with our project's name; until we commit, nobody adds another."""
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(_SPACE, sa.func.hashtext(f"{label_studio_project} {url}"))))
+    query = (
+        sa.select(LabelStudioConnection, Project.name)
+        .join(Project, Project.id == LabelStudioConnection.project_id)
+        .where(
             LabelStudioConnection.url == url,
             LabelStudioConnection.label_studio_project == label_studio_project,
-            LabelStudioConnection.from_name == from_name,
+            Project.deleted_at.is_(None),
         )
-    ).first()
+    )
+    row = session.execute(query.order_by(LabelStudioConnection.id).limit(1)).first()
+    return None if row is None else (row[0], row[1])
 
 
 def remove(session: Session, connection: LabelStudioConnection) -> None:

@@ -3,12 +3,14 @@
 import sys
 from typing import Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from store.vault import Vault
 
 
 class StoreSettings(BaseSettings):
-    """What every process needs: three addresses, which `lookahead up` sets to its embedded servers, and logging."""
+    """What every process needs: addresses, which `lookahead up` sets to its embedded servers, keys, and logging."""
 
     model_config = SettingsConfigDict(extra="ignore", case_sensitive=False)
 
@@ -29,6 +31,26 @@ class StoreSettings(BaseSettings):
         description="whether addresses that we are told to ask, such as Label Studio's, may be private ones; auto: "
         "where keys are off",
     )
+    lookahead_secret_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="comma-separated keys that other systems' access tokens are encrypted with in the database, each "
+        "as `openssl rand -base64 32` prints it: the first encrypts, all decrypt; empty: they are kept as they are",
+    )
+
+    @field_validator("lookahead_secret_keys")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr) -> SecretStr:
+        _vault(keys)
+        return keys
+
+    @property
+    def vault(self) -> Vault:
+        """What keeps other systems' secrets."""
+        return _vault(self.lookahead_secret_keys)
+
+
+def _vault(keys: SecretStr) -> Vault:
+    return Vault([key.strip() for key in keys.get_secret_value().split(",") if key.strip()])
 
 
 Settings = TypeVar("Settings", bound=StoreSettings)

@@ -11,6 +11,7 @@ from redis import Redis
 
 from store.artifacts import Artifacts
 from store.database import Sessions
+from store.vault import Vault
 from telemetry.traces import Tracing
 from worker.insights import Insights
 from worker.metrics import Instruments
@@ -38,6 +39,7 @@ class Context:
     metrics: Instruments = field(default_factory=Instruments)
     insights: Insights = field(default_factory=Insights)
     tracing: Tracing = field(default_factory=Tracing)
+    vault: Vault = field(default_factory=Vault)
 
     def __post_init__(self) -> None:
         self.live.metrics = self.metrics

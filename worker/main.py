@@ -53,6 +53,7 @@ def make_context(settings: WorkerSettings, role: str) -> context.Context:
         name=identity.make_name(),
         metrics=metrics,
         tracing=traces.make(settings.lookahead_tracing, role),
+        vault=settings.vault,
     )
 
 

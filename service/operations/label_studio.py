@@ -21,6 +21,7 @@ from service.problems import ConflictError, InvalidError, UnknownError
 from store import jobs, label_studio
 from store.auto import NOISE
 from store.tables import LabelStudioConnection, Project
+from store.vault import VaultError
 from studio import config, errors
 from studio.api import LabelStudio
 from studio.config import Control
@@ -52,13 +53,14 @@ def create(context: Context, request: wire.ConnectionCreate) -> wire.NewConnecti
     secret, prefix, digest = new_token()
     with context.sessions.begin() as session:
         project = projects.lock(session, request.project, context.caller)
-        _check_new(session, project, url, request.label_studio_project, control)
+        _check_alone(session, url, request.label_studio_project, context.caller)
+        _check_choices(project, control)
         connection = LabelStudioConnection(
             prefix=prefix,
             digest=digest,
             project_id=project.id,
             url=url,
-            api_token=token,
+            api_token=context.vault.seal(token),
             label_studio_project=request.label_studio_project,
             from_name=control.from_name,
             to_name=control.to_name,
@@ -101,13 +103,21 @@ def asking() -> Iterator[None]:
         ) from error
 
 
-def _check_new(session: Session, project: Project, url: str, label_studio_project: int, control: Control) -> None:
-    if before := label_studio.same(session, project.id, url, label_studio_project, control.from_name):
-        raise ConflictError(
-            "already_connected",
-            f"project {label_studio_project} of {urlsplit(url).netloc} labels {project.name!r} already, by connection "
-            f"{before.prefix}",
-        )
+def _check_alone(session: Session, url: str, label_studio_project: int, caller: Caller) -> None:
+    """A project of Label Studio has one order: two connections would undo each other's."""
+    before = label_studio.connected(session, url, label_studio_project)
+    if before is None:
+        return
+    connection, name = before
+    by = f", by connection {connection.prefix}, and labels {name!r}" if caller.sees(name) else ""
+    raise ConflictError(
+        "already_connected",
+        f"project {label_studio_project} of {urlsplit(url).netloc} is connected already{by}: a project of Label "
+        "Studio has one order, so it has one connection",
+    )
+
+
+def _check_choices(project: Project, control: Control) -> None:
     if missing := [choice for choice in control.choices if choice not in project.classes]:
         named = ", ".join(repr(choice) for choice in missing[:_NAMED])
         raise InvalidError(
@@ -181,7 +191,7 @@ def end(context: Context, prefix: str) -> wire.EndedConnection:
     try:
         with _studio(context, connection) as studio:
             _take_away(studio, connection.prefix)
-    except errors.LabelStudioError as error:
+    except (errors.LabelStudioError, VaultError) as error:
         left = f"the backend, the webhook and our predictions may still be there: {error}"
     return wire.EndedConnection(left=left, **described.model_dump())
 
@@ -191,7 +201,7 @@ def _studio(context: Context, connection: LabelStudioConnection) -> LabelStudio:
     setting = context.settings.lookahead_private_addresses
     return LabelStudio(
         connection.url,
-        connection.api_token,
+        context.vault.unseal(connection.api_token),
         connection.label_studio_project,
         private_allowed=connection.private_allowed if setting == "auto" else setting == "on",
         patient=False,

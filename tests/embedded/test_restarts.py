@@ -18,6 +18,7 @@ import redis
 
 from embedded.children import SETTLED_SECONDS, Restarts
 from embedded.errors import StartError
+from embedded.home import secret_key
 from embedded.process import ended, wait_gone, wait_until
 from embedded.servers import Valkey
 from embedded.supervisor import Child, Supervisor, default_children
@@ -46,6 +47,8 @@ def test_servers_that_are_killed_come_back_with_what_they_held(place: Path) -> N
     lines: list[str] = []
     with supervisor(place, environment={}, say=lines.append) as running:
         postgres, valkey = running._servers
+        assert (place / "secret.key").stat().st_mode & 0o777 == 0o600
+        assert running.environment["LOOKAHEAD_SECRET_KEYS"] == secret_key(place) == secret_key(place)
         thread = watched(running)
         try:
             with redis.Redis.from_url(valkey.url) as client:

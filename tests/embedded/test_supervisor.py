@@ -53,6 +53,7 @@ def test_children_run_with_our_environment_and_end_with_us(place: Path) -> None:
         assert httpx.get(running.url).status_code == 200
         assert running.environment["DATABASE_URL"] == "postgresql://kept/elsewhere"
         assert running.environment["ARTIFACTS_URL"] == f"file://{place.resolve()}/artifacts"
+        assert "LOOKAHEAD_SECRET_KEYS" not in running.environment  # others use that database, with keys of theirs
         pids = [running.child(name).process.pid for name in ("service", "other")]  # type: ignore[union-attr]
         assert int(Path(f"/proc/{pids[1]}/stat").read_text().split()[18]) == 10
     assert not any(alive(pid) for pid in pids)

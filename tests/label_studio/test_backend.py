@@ -8,12 +8,13 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 
+from service.settings import ServiceSettings
 from store.database import Sessions
 from store.tables import LabelStudioConnection
 from telemetry.redaction import redacted_text
 from tests.api import Api, assert_problem, npz, vectors
 from tests.label_studio.fake import TOKEN, FakeLabelStudio, Json, connect, recorded
-from tests.service.keyed import Keyed
+from tests.service.keyed import Keyed, keyed_service
 
 
 @pytest.fixture
@@ -190,3 +191,20 @@ def test_with_keys_on_guesses_are_counted_and_refused(keyed: Keyed, studio: Fake
     assert (answers[0], answers[-1]) == (401, 429)
     entries = auditor.get("/audit").json()["entries"]
     assert {entry["path"] for entry in entries if entry["status"] == 401} == {"/label-studio/{token}/health"}
+
+
+def test_a_project_of_label_studio_has_one_connection(
+    settings: ServiceSettings, sessions: Sessions, studio: FakeLabelStudio
+) -> None:
+    with keyed_service(settings, sessions, lookahead_private_addresses="on") as service:
+        everybody, tenant = service.new("admin"), service.new("admin", projects=["other"])
+        made = connect(everybody, studio)
+        tenant.project("other", classes=("pos", "neg"))
+        body = {"url": f"{studio.url}/", "token": TOKEN, "label_studio_project": 1}
+        again = everybody.post("/label-studio", {"project": "other", **body})
+        assert_problem(again, 409, "already_connected", made["id"], "'p'", "one order")
+        hidden = tenant.post("/label-studio", {"project": "other", **body})
+        assert_problem(hidden, 409, "already_connected", "connected already:")
+        assert made["id"] not in hidden.text
+        assert everybody.client.delete("/projects/p").status_code == 202
+        assert tenant.post("/label-studio", {"project": "other", **body}).status_code == 201

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from store import label_studio as connections
 from store.tables import Job, Json, LabelStudioConnection
+from store.vault import VaultError
 from studio.api import LabelStudio
 from studio.errors import AddressRefusedError, ConfigError, LabelStudioError, RefusedError
 from worker.context import Context
@@ -21,7 +22,7 @@ PAUSE_SECONDS = 60
 
 
 def label_studio(context: Context, job: Job, reporter: Reporter) -> Json:
-    """Run the job; safe to run again from the start. Raises JobError for what Label Studio refuses."""
+    """Run the job; safe to run again from the start. Raises JobError, with what Label Studio said."""
     connection = _connection(context, job)
     if connection is None:
         return {"reason": "disconnected"}
@@ -49,7 +50,11 @@ def _connection(context: Context, job: Job) -> LabelStudioConnection | None:
 
 def _studio(context: Context, connection: LabelStudioConnection) -> LabelStudio:
     allowed = connection.private_allowed if context.private_addresses == "auto" else context.private_addresses == "on"
-    return LabelStudio(connection.url, connection.api_token, connection.label_studio_project, private_allowed=allowed)
+    try:
+        token = context.vault.unseal(connection.api_token)
+    except VaultError as error:
+        raise JobError("secret_lost", str(error)) from error
+    return LabelStudio(connection.url, token, connection.label_studio_project, private_allowed=allowed)
 
 
 def _code(error: LabelStudioError) -> str:

@@ -10,8 +10,8 @@ const BOTTOM = 18;
 
 type Of = (point: Point) => number | null | undefined;
 const LINES: { of: Of; kind: string; words: string }[] = [
-  { of: (point) => point.held_out_accuracy, kind: "first", words: "on held-out items" },
-  { of: (point) => point.leave_one_out_accuracy, kind: "second", words: "on the labels" },
+  { of: (point) => point.held_out_accuracy, kind: "second", words: "on held-out items" },
+  { of: (point) => point.leave_one_out_accuracy, kind: "first", words: "on the labels" },
 ];
 
 export function Chart({ points }: { points: Point[] }) {
