@@ -31,7 +31,9 @@ def bald(samples: Iterable[Tensor]) -> Tensor:
         raise ValueError("at least one sample is needed")
     mean = mean / count
     gain: Tensor = -torch.special.xlogy(mean, mean).sum(dim=1) - entropies / count
-    return gain.clamp(min=0)
+    # Where samples agree both terms are the same but for their rounding, which must not choose.
+    rounding = 8 * mean.shape[1] * torch.finfo(mean.dtype).eps
+    return gain.where(gain > rounding, 0)
 
 
 def last_layer_gradient_lengths(outputs: Tensor, features: Tensor, *, bias: bool) -> Tensor:

@@ -80,7 +80,7 @@ def test_the_next_items_are_held_again_after_a_failure(
     page.keyboard.press("1")
     second = next_item(page, first)
     expect(kept).to_have_text("All saved")
-    assert wait_until(lambda: held_by(site, project, "kim") >= 3, 10)
+    assert wait_until(lambda: held_by(site, project, "kim") >= 3, 30)
     # Labels arrive while nothing chooses items: once something does, the page knows without being asked.
     asked: list[str] = []
 
@@ -97,11 +97,11 @@ def test_the_next_items_are_held_again_after_a_failure(
     page.keyboard.press("2")
     third = next_item(page, second)
     expect(kept).to_have_text("Offline")
-    assert wait_until(lambda: tries(2), 10)  # without a key pressed
+    assert wait_until(lambda: tries(2), 30)  # without a key pressed
     page.unroute("**/suggest")
     expect(kept).to_have_text("All saved")
     assert settled(page) == third
-    assert wait_until(lambda: held_by(site, project, "kim") >= 3, 10)
+    assert wait_until(lambda: held_by(site, project, "kim") >= 3, 30)
     # The wait between two tries grows, and an event that says the network is there cuts it short.
     page.route("**/suggest", nobody_chooses)
     asked.clear()

@@ -77,7 +77,7 @@ def test_events_as_they_happen(client: Client, running: Supervisor) -> None:
 
     listening = threading.Thread(target=listen, daemon=True)
     listening.start()
-    assert wait_until(lambda: any(isinstance(event, Workers) for event in seen), 10)
+    assert wait_until(lambda: any(isinstance(event, Workers) for event in seen), 30)
     client.suggest(project)
     client.label(project, "item-1", "a")
     listening.join(10)

@@ -151,7 +151,7 @@ def test_labels_survive_killed_workers_and_a_killed_queue(client: Client, runnin
             valkey = next(server for server in running._servers if server.name == "valkey")
             assert valkey._process is not None
             valkey._process.kill()
-            valkey._process.wait(5)
+            valkey._process.wait(30)
             valkey.start()
         assert client.suggest(project).label_seq == step + 1
     expected = client.predictions(project, [f"item-{k}" for k in range(3)])

@@ -123,7 +123,7 @@ def test_never_giving_up(place: Path) -> None:
         running.child("broken").restarts.early_ends = 400
         thread = watched(running)
         try:
-            assert wait_until(lambda: running.child("broken").restarts.early_ends > 400, 10)
+            assert wait_until(lambda: running.child("broken").restarts.early_ends > 400, 30)
             assert thread.is_alive()
         finally:
             running.stopping = True
@@ -134,12 +134,12 @@ def test_what_a_killed_child_had_started_ends_too(place: Path) -> None:
     told = place / "told"
     script = f"sleep 60 & echo $! > {told}; wait"
     with supervisor(place, Child("parent", ["sh", "-c", script])) as running:
-        assert wait_until(lambda: told.exists() and told.read_text() != "", 5)
+        assert wait_until(lambda: told.exists() and told.read_text() != "", 30)
         left = int(told.read_text())
         parent = running.child("parent").process
         assert parent is not None
         kill(parent.pid)
-        assert wait_until(lambda: ended(parent), 5)
+        assert wait_until(lambda: ended(parent), 30)
         assert wait_gone(left, 5)
 
 
@@ -174,7 +174,7 @@ while True: time.sleep(1)
         migrate=False,
     )
     with made:
-        assert wait_until(lambda: (place / "worker").exists(), 10)
+        assert wait_until(lambda: (place / "worker").exists(), 30)
     assert told.read_text().splitlines() == ["service asked", "service ended", "worker asked", "worker ended"]
 
 

@@ -60,7 +60,7 @@ def test_data_outlives_a_stop_and_a_kill(place: Path) -> None:
         assert query(postgres, "SELECT answer FROM kept") == [(42,)]
         assert postgres.pid is not None
         os.kill(postgres.pid, signal.SIGKILL)
-        assert wait_until(lambda: not postgres.alive(), 5)
+        assert wait_until(lambda: not postgres.alive(), 30)
         postgres.start()
         assert query(postgres, "SELECT answer FROM kept") == [(42,)]
     with Valkey(place) as valkey, redis.Redis.from_url(valkey.url) as client:
@@ -111,10 +111,10 @@ def test_a_busy_connection_does_not_keep_a_killed_server_from_starting_again(pla
             busy = connection.info.backend_pid
             connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000000)")
             state = f"SELECT state FROM pg_stat_activity WHERE pid = {busy}"
-            assert wait_until(lambda: query(postgres, state) == [("active",)], 5)
+            assert wait_until(lambda: query(postgres, state) == [("active",)], 30)
             assert postgres.pid is not None
             os.kill(postgres.pid, signal.SIGKILL)
-            assert wait_until(lambda: not postgres.alive(), 5)
+            assert wait_until(lambda: not postgres.alive(), 30)
             postgres.start()
             assert query(postgres, "SELECT 1") == [(1,)]
 

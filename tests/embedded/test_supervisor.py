@@ -75,7 +75,7 @@ def test_a_child_that_dies_is_started_again(place: Path) -> None:
                 except httpx.TransportError:
                     return False
 
-            assert wait_until(answers_anew, 10)
+            assert wait_until(answers_anew, 30)
         finally:
             running.stopping = True
             thread.join()
@@ -145,7 +145,7 @@ def test_children_run_our_packages_not_those_of_the_current_folder(
     told = place / "told"
     code = f"import embedded, pathlib, time; pathlib.Path({str(told)!r}).write_text(embedded.__file__); time.sleep(60)"
     with supervisor(place, Child("curious", [sys.executable, "-c", code])):
-        assert wait_until(lambda: told.exists() and told.read_text() != "", 5)
+        assert wait_until(lambda: told.exists() and told.read_text() != "", 30)
     assert told.read_text() == embedded.__file__
 
 
@@ -169,7 +169,7 @@ def test_what_does_not_stop_is_killed_with_all_it_started(place: Path) -> None:
     told = place / "told"
     script = f"trap '' TERM; sleep 60 & echo $! > {told}; wait"
     with supervisor(place, Child("stubborn", ["sh", "-c", script], stop_seconds=0.3)):
-        assert wait_until(lambda: told.exists() and told.read_text() != "", 5)
+        assert wait_until(lambda: told.exists() and told.read_text() != "", 30)
     assert wait_gone(int(told.read_text()), 5)
 
 

@@ -97,7 +97,7 @@ def label_studio(program: str, folder: Path, token: str = "", **environment: str
                 if process.poll() is None:
                     os.killpg(process.pid, number)
                     try:
-                        process.wait(10)
+                        process.wait(30)
                     except subprocess.TimeoutExpired:
                         continue
 

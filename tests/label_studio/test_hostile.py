@@ -203,7 +203,7 @@ def test_an_answer_that_trickles_holds_nobody(start: bytes, monkeypatch: pytest.
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with LabelStudio(url, TOKEN, 1, patient=False) as server, pytest.raises(UnreachableError, match="in time"):
             server.project()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         done.set()
         thread.join(5)
 

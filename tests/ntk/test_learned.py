@@ -38,6 +38,16 @@ def test_mutual_information_of_certain_networks() -> None:
         bald([])
 
 
+@pytest.mark.parametrize("samples", [2, 3, 12])
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_rounding_is_no_information(samples: int, classes: int) -> None:
+    """Else it, and so the machine, would choose among items that a network without dropout says nothing of."""
+    outputs = 3 * normal(0, 500, classes)
+    assert bald([outputs] * samples).max() == 0
+    apart = outputs + 0.01 * normal(1, 500, classes)
+    assert (bald([outputs, apart]) > 0).double().mean() > 0.99
+
+
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6), samples=st.integers(1, 6), scale=st.floats(0, 100))
 def test_mutual_information_has_bounds_and_no_order(seed: int, samples: int, scale: float) -> None:

@@ -69,9 +69,9 @@ def test_streams_tell_the_end_of_its_jobs_and_then_nothing(served: Serving, work
         one.wait(lambda name, _: name == "job")
         assert api.client.delete("/projects/p").status_code == 202
         everything.wait(lambda name, data: name == "job" and (data["status"], data["project"]) == ("cancelled", "p"))
-        assert one.ended.wait(10)
+        assert one.ended.wait(30)
         assert one.broken is None
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while "project" in _snapshot(served):  # of the look before, for at most a second
             assert time.monotonic() < deadline
         assert "#" not in str(everything.events)

@@ -129,12 +129,12 @@ def test_a_job_until_its_end(served: Serving, hand: Api, worker: Context) -> Non
         reader.wait(lambda _, data: data["status"] == "queued")
     run_queued(worker)
     for reader, job in zip(readers, (first, second), strict=True):
-        assert reader.ended.wait(5)
+        assert reader.ended.wait(30)
         assert reader.broken is None
         assert {data["id"] for _, data, _ in reader.events} == {job["id"]}
         assert reader.events[-1][1] == hand.get(f"/jobs/{job['id']}").json()
     late = Reader(served.url, f"/jobs/{first['id']}/events")
-    assert late.ended.wait(5)
+    assert late.ended.wait(30)
     assert [data["status"] for _, data, _ in late.events] == ["succeeded"]
 
 
@@ -245,7 +245,7 @@ def test_a_signal_ends_the_service_with_streams_open(settings: ServiceSettings, 
         began = time.monotonic()
         service.wait(20)
         # Left to themselves, streams hold it up for ten seconds.
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 9
         assert reader.ended.wait(1)
     finally:
         service.kill()
@@ -301,6 +301,6 @@ def test_a_stream_ends_with_its_key(
         ids = list(session.scalars(sa.select(ApiKey.id).order_by(ApiKey.id)))[-3:]
         session.execute(sa.update(ApiKey).where(ApiKey.id == ids[0]).values(revoked_at=sa.func.now()))
         session.execute(sa.update(ApiKey).where(ApiKey.id == ids[1]).values(expires_at=sa.func.now()))
-    assert revoked.ended.wait(4)
-    assert expiring.ended.wait(4)
+    assert revoked.ended.wait(30)
+    assert expiring.ended.wait(30)
     assert not living.ended.is_set()

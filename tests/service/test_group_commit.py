@@ -17,7 +17,7 @@ class Recorder:
         self.go = threading.Event()
 
     def write(self, entries: Sequence[int]) -> list[int | Exception]:
-        self.go.wait(10)
+        self.go.wait(30)
         self.batches.append(list(entries))
         return [ValueError(str(entry)) if entry % 2 else 10 * entry for entry in entries]
 

@@ -53,7 +53,7 @@ def test_a_worker_with_what_it_holds_and_does(api: Api, worker: Context, session
         (seen,) = found["workers"]
         assert (seen["name"], seen["process"], seen["device"]) == (worker.name, "worker-1", "cpu")
         assert (seen["queues"], seen["state"], seen["job"]) == (["interactive", "bulk"], "idle", None)
-        assert 0 <= seen["heartbeat_seconds"] < 5
+        assert 0 <= seen["heartbeat_seconds"] < 60
         assert seen["memory_bytes"] > 50 << 20
         (warm,) = seen["warm"]
         assert (warm["project"], warm["kernel"], warm["labeled"]) == ("p", "kernel-1", 2)
@@ -82,7 +82,7 @@ def test_a_worker_that_has_not_published_yet(api: Api, worker: Context) -> None:
         publisher.stop()
         (seen,) = api.get("/workers").json()["workers"]
     assert (seen["name"], seen["process"], seen["queues"]) == (worker.name, None, ["interactive", "bulk"])
-    assert seen["heartbeat_seconds"] < 5
+    assert 0 <= seen["heartbeat_seconds"] < 60
 
 
 def test_tenants_see_names_of_their_own_projects_only(keyed: Keyed, worker: Context, sessions: Sessions) -> None:

@@ -23,7 +23,7 @@ def test_who_waits_for_a_suggestion_is_told(api: Api, worker: Context, sessions:
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(api.suggest(strategy="random")))
     asking.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         with sessions.begin() as session:
             if session.scalar(sa.select(Job.id)):
