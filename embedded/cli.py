@@ -35,8 +35,7 @@ COMMANDS |= {
     "migrate": Entry("embedded.cli_run:migrate", "Bring the database at DATABASE_URL to the newest schema.", _HERE),
     "keys": Entry(
         "embedded.cli_run:keys",
-        "Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit; "
-        "--help says more.",
+        "Make, list and end API keys: create --name N | list | rotate PREFIX | revoke PREFIX | audit | reencrypt.",
         _HERE,
         _PASS_ON,
     ),
