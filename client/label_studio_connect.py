@@ -71,6 +71,7 @@ def connect(client: Client, wanted: Wanted, follow: Follow, say: Callable[[str],
         steps.append(text)
         say(text)
 
+    _check_free(client, wanted)
     try:
         with LabelStudio(wanted.url, wanted.token, wanted.label_studio_project) as studio:
             control = control_of(studio.project().label_config or "", wanted.control)
@@ -104,6 +105,17 @@ def loaded(name: str) -> Embed:
         raise ConnectError(f"--embed {name} does not name a function: give module:function")
     embed: Embed = found
     return embed
+
+
+def _check_free(client: Client, wanted: Wanted) -> None:
+    """The service would refuse it too, but only once there is a project that nobody wants."""
+    for known in client.label_studio_connections():
+        same = (known.url, known.label_studio_project) == (wanted.url.rstrip("/"), wanted.label_studio_project)
+        if same and known.project != wanted.project:
+            raise ConnectError(
+                f"Project {wanted.label_studio_project} of Label Studio labels {known.project} already: "
+                f"`lookahead label-studio disconnect {known.id}` ends that."
+            )
 
 
 def _project(client: Client, name: str, control: Control, done: Callable[[str], None]) -> None:

@@ -98,6 +98,16 @@ def test_refusals_say_what_to_do(client: Client, studio: FakeLabelStudio) -> Non
         connected(client, studio, url="http://127.0.0.1:1")
 
 
+def test_somebody_elses_project_is_not_taken_over(client: Client, studio: FakeLabelStudio) -> None:
+    studio.add_tasks(3)
+    done = connected(client, studio, train=False)
+    with pytest.raises(
+        ConnectError, match=f"labels films already: `lookahead label-studio disconnect {done.connection.id}`"
+    ):
+        connected(client, studio, project="plays")
+    assert [project.name for project in client.projects()] == ["films"]
+
+
 def test_functions_by_name() -> None:
     assert loaded("tests.label_studio.test_connecting:lengths") is lengths
     for wrong in ("nonsense", "no_such_module:x", "tests.label_studio.test_connecting:nothing", "json:__name__"):
