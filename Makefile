@@ -50,6 +50,11 @@ docs: $(STAMP)
 docs-serve: $(STAMP)
 	@$(MKDOCS) serve --dev-addr 127.0.0.1:$(or $(DOCS_PORT),8001)
 
+# The pictures of the pages in docs/img, from a deployment of their own; two minutes.
+.PHONY: screenshots
+screenshots: $(STAMP) pages browser
+	@$(BIN)/python -m documentation.screenshots
+
 clean: clean-docs
 clean-docs:
 	rm -rf site

@@ -12,7 +12,6 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import Site, serious_findings
 
-expect.set_options(timeout=15_000)
 PAGES = {"#/": "Projects", "#/projects/digits": "digits", "#/jobs": "Jobs", "#/workers": "Workers"}
 VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},

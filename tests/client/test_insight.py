@@ -46,7 +46,8 @@ def test_workers_diagnostics_and_held_out_items(client: Client, running: Supervi
         return [w.labeled for w in kept] == [1]
 
     assert wait_until(warm, 15)
-    assert {worker.process for worker in client.workers().workers} == {"worker-bulk-1", "worker-interactive-1"}
+    processes = [worker.process or "" for worker in client.workers().workers]
+    assert {process.rsplit("-", 1)[0] for process in processes} == {"worker-bulk", "worker-interactive"}
     shown = lookahead(running.url, "workers")
     assert "worker-interactive-1" in shown
     assert f"{project} (1 labels" in shown

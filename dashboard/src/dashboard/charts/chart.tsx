@@ -16,7 +16,7 @@ interface Props {
   summary: string;
   /** How to read it. */
   note?: ComponentChildren;
-  legend?: { words: string; shape: "line" | "second" | "bar" | "tick" | "dashed" }[];
+  legend?: { words: string; shape: "line" | "second" | "broken" | "bar" | "tick" | "dashed" }[];
   table: Table;
   /** At least so high, in CSS pixels; higher where its neighbours are. */
   height?: number;

@@ -35,7 +35,7 @@ export function LearningCurve({ points }: { points: CurvePoint[] }) {
       }
       legend={[
         { words: "leave-one-out", shape: "line" },
-        ...(held.length > 0 ? [{ words: "held-out", shape: "second" as const }] : []),
+        ...(held.length > 0 ? [{ words: "held-out", shape: "broken" as const }] : []),
         ...(marks.length > 0 ? [{ words: "a checkpoint comes into force", shape: "dashed" as const }] : []),
       ]}
       height={300}
