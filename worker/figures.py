@@ -37,6 +37,8 @@ _HELD_OUT_BYTES = 512 << 20
 # Judging takes at most so large a share of the time, and waits so long for a request to end before each tile.
 _SHARE = 0.1
 _PATIENCE_SECONDS = 0.25
+# When nobody has asked for so long, nobody is disturbed.
+_QUIET_SECONDS = 3.0
 _STATES_MAX = 64
 T = TypeVar("T")
 
@@ -53,13 +55,16 @@ class Figures:
         self._conditioned: OrderedDict[int, int] = OrderedDict()  # label_seq
         self._judge_at = 0.0
         self._waited = 0.0  # for requests, since the last judging began
+        self._heard, self._heard_at = 0, clock()
 
     def flush(self, *, at_once: bool = True) -> None:
         """Work out what was gathered and write it. Raises SQLAlchemyError.
 
-        Without `at_once`, judging on held-out items keeps to its share of the time, and out of the way of requests.
+        Without `at_once`, judging on held-out items keeps out of the way of requests: while they come, to its share
+        of the time.
         """
-        judging = at_once or self._clock() >= self._judge_at
+        quiet = self._quiet()
+        judging = at_once or quiet or self._clock() >= self._judge_at
         states, scored = self._context.insights.take(states=judging)
         for state_id in states.keys() | scored.keys():
             self._write(state_id, states.get(state_id), scored.get(state_id))
@@ -69,6 +74,12 @@ class Figures:
                 self._judge(state_id, state, polite=not at_once)
             ended = self._clock()
             self._judge_at = ended + (ended - began - self._waited) * (1 / _SHARE - 1)
+
+    def _quiet(self) -> bool:
+        now, heard = self._clock(), self._context.insights.heard
+        if heard != self._heard or self._context.live.busy():
+            self._heard, self._heard_at = heard, now
+        return now - self._heard_at >= _QUIET_SECONDS
 
     def _write(self, state_id: int, state: Gathered | None, scored: Scored | None) -> None:
         found: Json = {}

@@ -64,17 +64,20 @@ class Insights:
         self._states: dict[int, Gathered] = {}
         self._scored: dict[int, Scored] = {}
         self._sizes: OrderedDict[int, int] = OrderedDict()  # of windows, when they were last told
+        self.heard = 0  # how often something was put in
 
     def scored(self, state_id: int, strategy: str, label_seq: int, scores: torch.Tensor | None) -> None:
         """A suggestion was made from these scores (m,) of all candidates; None: its strategy has none."""
         if scores is not None:
             with self._guard:
+                self.heard += 1
                 self._scored[state_id] = Scored(strategy, label_seq, scores)
 
     def caught_up(self, live: "Live") -> None:
         """A live state is current; call while nobody else changes it."""
         posterior = live.posterior
         with self._guard:
+            self.heard += 1
             before = self._states.get(live.state_id)
             untold = before is not None and before.grown
             state = self._states[live.state_id] = Gathered(

@@ -213,12 +213,26 @@ def test_judging_keeps_to_its_share_of_the_time(api: Api, worker: Context, monke
 
     monkeypatch.setattr(Figures, "_write", lambda *_: None)
     monkeypatch.setattr(Figures, "_judge", slow)
-    for _ in range(60):
-        worker.insights._states[1] = object()  # type: ignore[assignment]
+
+    def tick(*, labeled: bool) -> None:
+        if labeled:
+            worker.insights.heard += 1
+            worker.insights._states[1] = object()  # type: ignore[assignment]
         made.flush(at_once=False)
         clock[0] += 1.0
+
+    for _ in range(60):
+        tick(labeled=True)
     # Two seconds of work, then eighteen of rest.
     assert 3 <= len(judged) <= 4
+    while clock[0] < made._judge_at - 17:
+        tick(labeled=True)
+    before, last = len(judged), clock[0]
+    for _ in range(10):
+        tick(labeled=False)
+    # Nobody labels any more: what waits is judged soon, and once.
+    assert len(judged) == before + 1
+    assert judged[-1] - last <= 4
 
 
 @pytest.mark.parametrize(
