@@ -147,7 +147,7 @@ def _reencrypt(sessions: Sessions, _: argparse.Namespace) -> None:
     vault = from_environment(ServiceSettings).vault
     if not vault.has_keys:
         raise ValueError("LOOKAHEAD_SECRET_KEYS is not set: there is nothing to encrypt with")
-    sys.stdout.write(f"{reencrypt(sessions, vault)} access tokens are encrypted with the first key.\n")
+    sys.stdout.write(f"Access tokens encrypted with the first key: {reencrypt(sessions, vault)}\n")
 
 
 def _revoke(sessions: Sessions, options: argparse.Namespace) -> None:

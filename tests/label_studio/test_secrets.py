@@ -76,7 +76,7 @@ def test_another_key(
     assert kept(sessions) == before
     monkeypatch.setenv("LOOKAHEAD_SECRET_KEYS", f"{newest}, {KEY}")
     assert keys.main(["reencrypt"]) == 0
-    assert capsys.readouterr().out.startswith("1 access token")
+    assert capsys.readouterr().out.startswith("Access tokens encrypted with the first key: 1\n")
     assert Vault([newest]).unseal(kept(sessions)) == TOKEN
 
 
