@@ -71,7 +71,7 @@ def connect(client: Client, wanted: Wanted, follow: Follow, say: Callable[[str],
         steps.append(text)
         say(text)
 
-    _check_free(client, wanted)
+    _known(client, wanted)  # the service would refuse it too, but only once there is a project that nobody wants
     try:
         with LabelStudio(wanted.url, wanted.token, wanted.label_studio_project) as studio:
             control = control_of(studio.project().label_config or "", wanted.control)
@@ -107,15 +107,21 @@ def loaded(name: str) -> Embed:
     return embed
 
 
-def _check_free(client: Client, wanted: Wanted) -> None:
-    """The service would refuse it too, but only once there is a project that nobody wants."""
-    for known in client.label_studio_connections():
-        same = (known.url, known.label_studio_project) == (wanted.url.rstrip("/"), wanted.label_studio_project)
-        if same and known.project != wanted.project:
+def _known(client: Client, wanted: Wanted) -> list[wire.Connection]:
+    """What the project of Label Studio is connected by. Raises ConnectError where that is another project of ours."""
+    url = wanted.url.rstrip("/")
+    found = [
+        known
+        for known in client.label_studio_connections()
+        if (known.url, known.label_studio_project) == (url, wanted.label_studio_project)
+    ]
+    for known in found:
+        if known.project != wanted.project:
             raise ConnectError(
                 f"Project {wanted.label_studio_project} of Label Studio labels {known.project} already: "
                 f"`lookahead label-studio disconnect {known.id}` ends that."
             )
+    return found
 
 
 def _project(client: Client, name: str, control: Control, done: Callable[[str], None]) -> None:
@@ -165,10 +171,8 @@ def _connection(
     client: Client, studio: LabelStudio, wanted: Wanted, control: Control, done: Callable[[str], None]
 ) -> wire.Connection:
     """The connection between the two projects, with its backend and webhook in Label Studio."""
-    url = wanted.url.rstrip("/")
-    for known in client.label_studio_connections():
-        same = (known.project, known.url, known.label_studio_project, known.control)
-        if same != (wanted.project, url, wanted.label_studio_project, control.from_name):
+    for known in _known(client, wanted):
+        if known.control != control.from_name:
             continue
         if _registered(studio.backends(), known.id) and _registered(studio.webhooks(), known.id):
             done(f"Connection {known.id} is there already.")
@@ -177,7 +181,7 @@ def _connection(
         client.disconnect_label_studio(known.id)
     made = client.connect_label_studio(
         wanted.project,
-        url,
+        wanted.url.rstrip("/"),
         wanted.token,
         wanted.label_studio_project,
         control=control.from_name,

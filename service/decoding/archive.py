@@ -20,7 +20,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _SUFFIXES = {"png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff"}
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM",
                b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # fmt: skip
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError)
+# What the library raises for archives that are damaged, or made to look so.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError)
 T = TypeVar("T")
 
 
@@ -146,5 +147,5 @@ class _Bounded:
 def _whole(what: str, read: Callable[[], T]) -> T:
     try:
         return read()
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise RefusedError("truncated_upload", f"{what} is damaged or cut short: {str(error)[:200]}") from error

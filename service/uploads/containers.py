@@ -3,13 +3,13 @@
 import json
 import tempfile
 import zipfile
-import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy as np
 
+from service.decoding.archive import DAMAGED
 from service.problems import InvalidError, TooLargeError
 from service.settings import ServiceSettings
 from service.uploads.arrays import checked_header, extract, from_offset, wrong_dtype
@@ -22,7 +22,6 @@ from store.contents import Packer
 
 _MEMBERS = {"x.npy", "ids.npy", "text.npy", "columns.npy"}
 _ADVICE = "send one written by numpy.savez"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeError, ValueError)
 _SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "|u1", "I8": "|i1", "BOOL": "|b1"} | {
     f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (16, 32, 64)
 }
@@ -46,7 +45,7 @@ def is_npz(file: BinaryIO) -> bool:
             names = archive.namelist()
     except TooLargeError:
         return False  # thousands of members
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise InvalidError("truncated_upload", f"the archive is damaged or cut short: {error}") from error
     return not names or any(name.endswith(".npy") for name in names)
 
@@ -73,7 +72,7 @@ def extract_npz(file: BinaryIO, stack: ExitStack, settings: ServiceSettings) -> 
             with archive.open(members["columns.npy"]) as stream:
                 columns = read_columns(stream, members["columns.npy"].file_size, source.header.shape)
         return Extracted(source, ids, texts, columns)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and is_full(error):
             raise
         raise InvalidError("truncated_upload", f"the .npz is damaged or cut short: {error}") from error

@@ -1,13 +1,19 @@
 """A worker in a thread, driven by what Postgres says is queued."""
 
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 import torch
 
+from embedded.deployment import Deployment
+from embedded.servers import Postgres
+from store.artifacts import Artifacts
 from store.tables import Job
+from tests.databases import Databases, administrator
 from worker.context import Context
 from worker.jobs import run_in
 from worker.training import fit
@@ -46,3 +52,13 @@ def working(worker: Context) -> Iterator[Context]:
     yield worker
     worker.stopping.set()
     thread.join(10)
+
+
+@pytest.fixture
+def elsewhere(postgres: Postgres, databases: Databases, tmp_path: Path) -> Iterator[Deployment]:
+    """An empty database, and a folder for artifacts."""
+    name = f"restored_{os.urandom(8).hex()}"
+    with administrator(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield Deployment(databases.url(name), Artifacts(f"file://{tmp_path}/elsewhere"), postgres.binaries())
+    databases.drop(name)

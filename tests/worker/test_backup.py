@@ -28,7 +28,6 @@ from store.artifacts import Artifacts
 from store.database import Sessions, connect
 from store.tables import Base, LabelEvent, Suggestion
 from tests.api import Api
-from tests.databases import Databases, administrator
 from tests.worker.conftest import run_queued
 from worker.context import Context
 
@@ -53,16 +52,6 @@ def service(api: Api, working: Context) -> Api:
 @pytest.fixture
 def source(service: Api, postgres: Postgres, settings: ServiceSettings) -> Deployment:
     return Deployment(settings.database_url, Artifacts(settings.artifacts_url), postgres.binaries())
-
-
-@pytest.fixture
-def elsewhere(postgres: Postgres, databases: Databases, tmp_path: Path) -> Iterator[Deployment]:
-    """An empty database, and a folder for artifacts."""
-    name = f"restored_{os.urandom(8).hex()}"
-    with administrator(postgres) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield Deployment(databases.url(name), Artifacts(f"file://{tmp_path}/elsewhere"), postgres.binaries())
-    databases.drop(name)
 
 
 def rows(url: str) -> dict[str, list[Any]]:

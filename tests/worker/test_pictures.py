@@ -1,8 +1,6 @@
 """A folder of pictures from its archive to suggestions, with what people see of them kept throughout."""
 
 import io
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ from store import pruning
 from store.artifacts import Artifacts
 from store.database import Sessions
 from tests.api import Api, archive
-from tests.databases import Databases, administrator
 from tests.pictures import encoded, pixels
 from tests.service.test_resumable_uploads import begin, patch
 from tests.worker.conftest import run_queued
@@ -70,16 +67,6 @@ def test_from_an_archive_to_suggestions(digits: tuple[Api, list[int]], worker: C
     predictions = api.get(asked.headers["location"]).json()["result"]["predictions"]
     right = [found["predicted"] == str(label) for found, label in zip(predictions, classes[150:], strict=True)]
     assert np.mean(right) > 0.8
-
-
-@pytest.fixture
-def elsewhere(postgres: Postgres, databases: Databases, tmp_path: Path) -> Iterator[Deployment]:
-    """An empty database, and a folder for artifacts."""
-    name = f"restored_{os.urandom(8).hex()}"
-    with administrator(postgres) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield Deployment(databases.url(name), Artifacts(f"file://{tmp_path}/elsewhere"), postgres.binaries())
-    databases.drop(name)
 
 
 def test_pictures_outlive_tidying_and_a_move(
